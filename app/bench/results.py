@@ -1,0 +1,38 @@
+"""The one table every figure of a report is derived from: a row per (item, router, setting)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What one router did at one tradeoff, over the n items of a run, in the order of the run's items."""
+
+    tradeoff: float
+    model: tuple[str | None, ...]
+    """Model that answered each item, length n; None where the call failed."""
+    quality: NDArray[np.float64]
+    """Shape (n,), in [0, 1]; 0 where the call failed."""
+    cost: NDArray[np.float64]
+    """Shape (n,), USD billed; a failed call costs what was billed for it."""
+    answered: NDArray[np.bool_]
+    """Shape (n,); False where the call failed or is missing. Its mean is the coverage."""
+    latency: NDArray[np.float64] | None = None
+    """Shape (n,), seconds a call took from end to end, NaN where missing; None when nothing was called."""
+    overhead: NDArray[np.float64] | None = None
+    """Shape (n,), seconds of it that were Hullspeed's own; None when nothing was called."""
+
+
+@dataclass(frozen=True)
+class RouterResult:
+    """One router at all its settings, on the same items as every other router of the run."""
+
+    router: str
+    settings: tuple[Setting, ...]
+    params: Mapping[str, Any] = field(default_factory=dict)

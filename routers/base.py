@@ -1,0 +1,200 @@
+"""The policy interface: what a router may look at, and what it answers.
+
+A router ranks *all* usable candidates rather than naming one, so that the proxy can fall back down the ranking
+without asking again, and so that off-policy estimates find the propensity of every choice. *Declining* (an empty
+ranking) is a normal outcome: the proxy then serves its configured default and says so.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+if TYPE_CHECKING:
+    from routers.outcomes import Outcomes
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A model as a router sees it. Whatever is not known is None, never a guess."""
+
+    model: str
+    """Name of the model in the catalog."""
+    input_price: float | None = None
+    """USD per prompt token."""
+    output_price: float | None = None
+    """USD per completion token."""
+    mean_cost: float | None = None
+    """Mean observed cost of one call, USD."""
+    context_window: int | None = None
+    """Tokens of prompt and completion together."""
+    max_output: int | None = None
+    """Most tokens of one completion."""
+    capabilities: frozenset[str] = frozenset()
+    """Of `tools`, `vision`, `audio`, `json_schema`, `reasoning`."""
+    latency: float | None = None
+    """Median observed seconds of one call."""
+
+    def expected_cost(self, prompt_tokens: int, completion_tokens: int = 256) -> float | None:
+        """USD one call is expected to cost: the observed mean where there is one, else tokens × price."""
+        if self.mean_cost is not None:
+            return self.mean_cost
+        if self.input_price is None or self.output_price is None:
+            return None
+        return self.input_price * prompt_tokens + self.output_price * completion_tokens
+
+
+@dataclass(frozen=True)
+class Query:
+    """All that a router may look at."""
+
+    messages: Sequence[Mapping[str, Any]]
+    """The chat in OpenAI's form; `content` is a string, a list of parts, or None."""
+    candidates: tuple[Candidate, ...]
+    """The usable models, in the catalog's order; never empty when the proxy asks."""
+    tradeoff: float = 0.5
+    """0 = quality only, 1 = cost only."""
+    max_cost: float | None = None
+    """Most USD the call may cost; the proxy has already left out candidates known to cost more."""
+    session: str | None = None
+    """The client's own name for a conversation."""
+    seed: int = 0
+    """The only source of randomness a router may use."""
+    features: Mapping[str, float] = field(default_factory=dict)
+    """Numbers the proxy computed beforehand, by name."""
+
+    @cached_property
+    def text(self) -> str:
+        """Text of the last user message, or of the last message where no user speaks."""
+        for message in reversed(self.messages):
+            if message.get("role") == "user":
+                return message_text(message)
+        return message_text(self.messages[-1]) if self.messages else ""
+
+    @cached_property
+    def length(self) -> int:
+        """Characters of text in all messages together."""
+        return sum(len(message_text(message)) for message in self.messages)
+
+    @property
+    def prompt_tokens(self) -> int:
+        """Rough number of prompt tokens (four characters each), for costs before a call."""
+        return self.length // 4 + 1
+
+
+def message_text(message: Mapping[str, Any]) -> str:
+    """The text of one chat message; images and other parts contribute nothing."""
+    content = message.get("content")
+    if isinstance(content, str):
+        return content
+    if isinstance(content, list):
+        parts = (part.get("text") for part in content if isinstance(part, Mapping))
+        return "\n".join(text for text in parts if isinstance(text, str))
+    return ""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One candidate with what the router thinks of it."""
+
+    model: str
+    quality: float | None = None
+    """Predicted quality in [0, 1]."""
+    cost: float | None = None
+    """Predicted cost of the call, USD."""
+    probability: float = 0.0
+    """Propensity: the probability with which this router puts this model first for this query."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """A ranking of the usable candidates, best first; empty when the router declines."""
+
+    ranking: tuple[Choice, ...]
+    reason: str
+    """Few words, from a small fixed set per router: it becomes a metric label."""
+
+
+class Router(ABC):
+    """A routing policy. Constructed once, then asked for every request; it must not change state while routing."""
+
+    name: ClassVar[str]
+    version: ClassVar[str] = "1"
+    fast: ClassVar[bool] = False
+    """True where a decision surely takes less than a few milliseconds: it may then run on the event loop. Others are
+    run in a thread, where the deadline can be kept."""
+    bench_only: ClassVar[bool] = False
+    """True for a router that knows what it could not know when serving (the oracle)."""
+
+    @abstractmethod
+    def route(self, query: Query) -> Decision:
+        """Rank `query.candidates`. Pure: no I/O, no clock, no randomness but `query.seed`."""
+
+
+class TrainableRouter(Router):
+    """A router that is fitted to outcomes and kept as an artifact folder."""
+
+    @classmethod
+    @abstractmethod
+    def fit(cls, outcomes: Outcomes, **params: Any) -> Self:
+        """Fit to `outcomes`; raises `ValueError` that names the parameter when `params` are wrong."""
+
+    @abstractmethod
+    def save(self, folder: Path) -> None:
+        """Write the artifact (see `routers.artifacts`) to `folder`, which must not hold one yet."""
+
+    @classmethod
+    @abstractmethod
+    def load(cls, folder: Path) -> Self:
+        """Read an artifact; raises `routers.artifacts.ArtifactError` when it is not one of this router's."""
+
+
+def seed_for(*parts: object) -> int:
+    """A 63-bit seed from `parts`, the same on every machine and in every process."""
+    digest = hashlib.blake2b("\x1f".join(map(str, parts)).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") >> 1
+
+
+def price_of_quality(tradeoff: float, dearest: float) -> float:
+    """λ of the utility q̂ − λ·ĉ: quality given up per USD.
+
+    λ = t / (1 − t) / c_ref, with t the tradeoff and c_ref the pool's dearest mean cost; t = 1 gives infinity.
+    """
+    if tradeoff >= 1:
+        return math.inf
+    return tradeoff / (1 - tradeoff) / dearest if dearest > 0 else 0.0
+
+
+def rank_by_utility(
+    models: Sequence[str],
+    quality: Sequence[float],
+    cost: Sequence[float],
+    *,
+    tradeoff: float,
+    dearest: float,
+    reason: str,
+) -> Decision:
+    """Rank models by q̂ − λ·ĉ, ties to the cheaper, then to the better, then to the name.
+
+    `quality`: predictions in [0, 1]; `cost`: predictions in USD; `dearest`: c_ref of `price_of_quality`.
+    """
+    weight = price_of_quality(tradeoff, dearest)
+
+    def key(index: int) -> tuple[float, float, float, str]:
+        utility = 0.0 if math.isinf(weight) else quality[index] - weight * cost[index]
+        return (-utility, cost[index], -quality[index], models[index])
+
+    order = sorted(range(len(models)), key=key)
+    return Decision(
+        tuple(
+            Choice(models[index], float(quality[index]), float(cost[index]), 1.0 if place == 0 else 0.0)
+            for place, index in enumerate(order)
+        ),
+        reason,
+    )
