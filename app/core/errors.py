@@ -7,17 +7,15 @@ what is wrong and how to put it right, and never holds a secret.
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import msgspec
 
 
 class HullspeedError(Exception):
     """Base of all errors meant for a user."""
 
-    status: ClassVar[int] = 500
-    type: ClassVar[str] = "server_error"
-    code: ClassVar[str | None] = None
+    status: int = 500
+    type: str = "server_error"
+    code: str | None = None
 
     def __init__(self, message: str, *, param: str | None = None, retry_after: float | None = None) -> None:
         super().__init__(message)

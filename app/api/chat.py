@@ -1,0 +1,132 @@
+"""`POST /v1/chat/completions` as a raw ASGI endpoint: the hot path pays for no request or response objects."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from urllib.parse import unquote
+
+from starlette.types import Message, Receive, Scope, Send
+
+from app.api.guard import Guard
+from app.core.errors import HullspeedError, InvalidKey, TooLarge
+from app.gateway.call import OpenCall, RequestHead
+from app.gateway.flow import Gateway
+
+ENDPOINT = "/v1/chat/completions"
+LONGEST_TAG = 1000
+"""Characters kept of a header that is stored."""
+
+
+class ClientGone(Exception):
+    """The client closed the connection before its request was complete."""
+
+
+class AsgiClient:
+    """The client behind an ASGI `send`."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self.gone = False
+
+    async def send(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
+        await self._start(status, {**headers, "content-length": str(len(body))})
+        await self._send({"type": "http.response.body", "body": body})
+
+    async def open(self, headers: Mapping[str, str]) -> None:
+        await self._start(200, headers)
+
+    async def write(self, data: bytes) -> None:
+        await self._send({"type": "http.response.body", "body": data, "more_body": True})
+
+    async def end(self, data: bytes) -> None:
+        await self._send({"type": "http.response.body", "body": data})
+
+    async def _start(self, status: int, headers: Mapping[str, str]) -> None:
+        encoded = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
+        await self._send({"type": "http.response.start", "status": status, "headers": encoded})
+
+
+class ChatEndpoint:
+    """Authorise, read the body, hand over to the gateway, and watch whether the client is still there."""
+
+    def __init__(self, gateway: Gateway, guard: Guard, max_body_bytes: int) -> None:
+        self.gateway = gateway
+        self.guard = guard
+        self.max_body_bytes = max_body_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        call, client = OpenCall(_head(scope)), AsgiClient(send)
+        try:
+            self.guard.check(scope["headers"])
+            body = await _read_body(scope, receive, self.max_body_bytes)
+        except InvalidKey as error:
+            # Not a call: whoever has no key must not be able to write to the ledger.
+            headers = {"x-request-id": call.id, "x-hullspeed-call-id": call.id, "content-type": "application/json"}
+            await client.send(error.status, {**headers, "www-authenticate": "Bearer"}, error.envelope())
+            return
+        except HullspeedError as error:
+            await self.gateway.reject(call, error, client)
+            return
+        except ClientGone:
+            return
+        await self._serve(call, body, client, receive)
+
+    async def _serve(self, call: OpenCall, body: bytes, client: AsgiClient, receive: Receive) -> None:
+        work = asyncio.ensure_future(self.gateway.handle(call, body, client))
+        watch = asyncio.ensure_future(_wait_until_gone(receive))
+        try:
+            await asyncio.wait((work, watch), return_when=asyncio.FIRST_COMPLETED)
+            client.gone = not work.done()
+        finally:
+            # Also when the server itself cancels this request at the end of its patience.
+            watch.cancel()
+            if not work.done():
+                work.cancel()
+                await asyncio.wait((work,))
+        if not work.cancelled():
+            work.result()
+
+
+def _head(scope: Scope) -> RequestHead:
+    headers = dict(scope["headers"])
+
+    def text(name: bytes) -> str | None:
+        value = headers.get(name)
+        return value.decode("latin-1")[:LONGEST_TAG] if value else None
+
+    item = text(b"x-hullspeed-item")
+
+    return RequestHead(
+        endpoint=ENDPOINT,
+        run=text(b"x-hullspeed-run"),
+        # Ids may hold any character; a header may not, so they come percent-encoded (RFC 3986).
+        item=unquote(item) if item else None,
+        session=text(b"x-hullspeed-session"),
+        client_request_id=text(b"x-request-id"),
+    )
+
+
+async def _read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
+    declared = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
+    too_large = TooLarge(f"The body is larger than {limit:,} bytes; HULLSPEED_MAX_BODY_BYTES raises the limit.")
+    if declared.isdigit() and int(declared) > limit:
+        raise too_large
+    parts: list[bytes] = []
+    size = 0
+    while True:
+        message: Message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGone
+        part = message.get("body", b"")
+        size += len(part)
+        if size > limit:
+            raise too_large
+        parts.append(part)
+        if not message.get("more_body", False):
+            return b"".join(parts)
+
+
+async def _wait_until_gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass

@@ -1,0 +1,60 @@
+"""Every error leaves in OpenAI's envelope, also those that FastAPI and Starlette raise by themselves."""
+
+from __future__ import annotations
+
+import logging
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+
+from app.core.errors import HullspeedError, InvalidRequest
+
+log = logging.getLogger("hullspeed.api")
+
+
+class _HttpError(HullspeedError):
+    """An error of the framework's own (404, 405 …)."""
+
+    type = "invalid_request_error"
+
+    def __init__(self, error: HTTPException, request: Request) -> None:
+        what = f"{request.method} {request.url.path}"
+        messages = {404: f"There is no {what} here.", 405: f"{what} is not allowed."}
+        super().__init__(messages.get(error.status_code, str(error.detail)))
+        self.status = error.status_code
+        self.code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code)
+
+
+def respond(error: HullspeedError, headers: dict[str, str] | None = None) -> Response:
+    """The envelope as a response."""
+    return Response(error.envelope(), error.status, headers, media_type="application/json")
+
+
+def install_error_handlers(app: FastAPI) -> None:
+    """One handler for our errors, and translations for those of the framework."""
+
+    async def ours(_request: Request, error: Exception) -> Response:
+        assert isinstance(error, HullspeedError)
+        return respond(error)
+
+    async def invalid(_request: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestValidationError)
+        first = error.errors()[0]
+        param = ".".join(str(part) for part in first["loc"][1:]) or str(first["loc"][0])
+        return respond(InvalidRequest(f"`{param}`: {first['msg']}.", param=param))
+
+    async def framework(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        return respond(_HttpError(error, request), dict(error.headers or {}))
+
+    async def unexpected(request: Request, error: Exception) -> Response:
+        log.error("%s %s failed", request.method, request.url.path, exc_info=error)
+        failure = HullspeedError("Hullspeed failed on this request; its log says why.")
+        failure.code = "internal_error"
+        return respond(failure)
+
+    app.add_exception_handler(HullspeedError, ours)
+    app.add_exception_handler(RequestValidationError, invalid)
+    app.add_exception_handler(HTTPException, framework)
+    app.add_exception_handler(Exception, unexpected)

@@ -1,0 +1,72 @@
+"""`GET /v1/models`: the catalog in OpenAI's form, with prices and windows as extra fields."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from fastapi import APIRouter
+
+from app.core.errors import ModelNotFound
+from app.gateway.catalog import Model
+from app.gateway.decide import AUTO, Decider
+
+
+def models_api(decider: Decider) -> APIRouter:
+    """The endpoints over one catalog."""
+    api = APIRouter(tags=["models"])
+    created = int(time.time())
+
+    def router(name: str, entry: str) -> dict[str, Any]:
+        description = f"Routed by `{entry}`" + (f" ({decider.entries[entry].router.name})")
+        return {
+            "id": name,
+            "object": "model",
+            "created": created,
+            "owned_by": "hullspeed",
+            "router": entry,
+            "description": description,
+        }
+
+    def listed() -> list[dict[str, Any]]:
+        names = [(AUTO, decider.rules.default), *((f"{AUTO}/{entry}", entry) for entry in decider.entries)]
+        return [router(*pair) for pair in names] + [_model(model, created) for model in decider.catalog.values()]
+
+    @api.get("/v1/models")
+    async def list_models() -> dict[str, Any]:
+        """All names that a request's `model` may take."""
+        return {"object": "list", "data": listed()}
+
+    @api.get("/v1/models/{model:path}")
+    async def get_model(model: str) -> dict[str, Any]:
+        """One of them."""
+        for entry in listed():
+            if entry["id"] == model:
+                return entry
+        decider.entry_for(model)
+        raise ModelNotFound(f"The model `{model}` does not exist here.", param="model")
+
+    return api
+
+
+def _model(model: Model, created: int) -> dict[str, Any]:
+    price = model.price
+    return {
+        "id": model.name,
+        "object": "model",
+        "created": created,
+        "owned_by": model.provider or model.upstream,
+        "upstream": model.upstream,
+        "description": model.description,
+        "context_window": model.context_window,
+        "max_output_tokens": model.max_output,
+        "capabilities": None if model.capabilities is None else sorted(model.capabilities),
+        "pricing": None
+        if price is None
+        else {
+            "prompt": f"{price.input:f}",
+            "completion": f"{price.output:f}",
+            "unit": "USD per token",
+            "source": price.source,
+        },
+    }

@@ -1,0 +1,36 @@
+"""What a platform asks: is the process alive, can it serve, what do the numbers say. None of it needs a key."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from fastapi import APIRouter, Response
+
+from app.core.metrics import Metrics
+
+
+def ops_api(metrics: Metrics, readiness: Callable[[], tuple[bool, dict[str, Any]]]) -> APIRouter:
+    """`readiness` gives whether requests can be served, and what was found; it must not wait for anything."""
+    api = APIRouter(tags=["operations"])
+
+    @api.get("/healthz")
+    async def healthz() -> dict[str, str]:
+        """The process is alive. Touches nothing."""
+        return {"status": "ok"}
+
+    @api.get("/readyz")
+    async def readyz(response: Response) -> dict[str, Any]:
+        """Requests can be served. Fails while draining or without a usable model; not for Postgres, since calls are
+        journalled without it."""
+        ready, found = readiness()
+        if not ready:
+            response.status_code = 503
+        return {"status": "ready" if ready else "not ready", **found}
+
+    @api.get("/metrics")
+    async def prometheus() -> Response:
+        """Prometheus text format."""
+        return Response(metrics.render(), media_type=metrics.content_type)
+
+    return api

@@ -1,0 +1,126 @@
+"""Prometheus metrics, in base units. Labels take their values from the configuration only, never from a request.
+
+One registry per application object, so that two proxies in one process (tests, `bench run` beside `serve`) do not
+share counters.
+"""
+
+from __future__ import annotations
+
+import platform
+from importlib.metadata import version
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+
+from app.core.types import Call
+
+SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0)
+SHORT_SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
+
+
+class Metrics:
+    """All metrics of one proxy."""
+
+    content_type = CONTENT_TYPE_LATEST
+
+    def __init__(self) -> None:
+        self.registry = registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
+        self.calls = Counter(
+            "hullspeed_calls",
+            "Client requests finished.",
+            ["router", "model", "outcome", "source"],
+            registry=registry,
+        )
+        self.call_duration = Histogram(
+            "hullspeed_call_duration_seconds",
+            "From the request read to the reply's last byte.",
+            buckets=SECONDS,
+            registry=registry,
+        )
+        self.time_to_first_token = Histogram(
+            "hullspeed_time_to_first_token_seconds",
+            "From the request read to the first content of a stream.",
+            buckets=SECONDS,
+            registry=registry,
+        )
+        self.overhead = Histogram(
+            "hullspeed_overhead_seconds",
+            "Part of a call's duration not spent waiting for an upstream.",
+            buckets=SHORT_SECONDS,
+            registry=registry,
+        )
+        self.router_duration = Histogram(
+            "hullspeed_router_duration_seconds",
+            "Time a router took to decide.",
+            ["router"],
+            buckets=SHORT_SECONDS,
+            registry=registry,
+        )
+        self.decisions = Counter(
+            "hullspeed_decisions", "Decisions taken.", ["router", "model", "reason"], registry=registry
+        )
+        self.attempts = Counter("hullspeed_attempts", "Calls to one model.", ["model", "outcome"], registry=registry)
+        self.fallbacks = Counter(
+            "hullspeed_fallbacks", "Calls that needed more than the first model.", registry=registry
+        )
+        self.tokens = Counter("hullspeed_tokens", "Tokens used, by kind.", ["model", "kind"], registry=registry)
+        self.cost = Counter(
+            "hullspeed_cost_usd",
+            "USD spent, where the price is known.",
+            ["router", "model"],
+            registry=registry,
+        )
+        self.unpriced = Counter(
+            "hullspeed_unpriced_attempts", "Attempts whose cost is unknown.", ["model"], registry=registry
+        )
+        self.inflight = Gauge("hullspeed_inflight_calls", "Calls being served now.", registry=registry)
+        self.model_available = Gauge(
+            "hullspeed_model_available", "1 where the model can be called.", ["model"], registry=registry
+        )
+        self.journal_rows = Gauge(
+            "hullspeed_journal_rows", "Rows on disk that are not in Postgres yet.", registry=registry
+        )
+        self.journal_bytes = Gauge(
+            "hullspeed_journal_bytes", "Bytes on disk that are not in Postgres yet.", registry=registry
+        )
+        self.ledger_rows = Counter(
+            "hullspeed_ledger_rows", "Rows by what became of them.", ["result"], registry=registry
+        )
+        build = Gauge("hullspeed_build_info", "1; the versions are labels.", ["version", "python"], registry=registry)
+        build.labels(version("hullspeed"), platform.python_version()).set(1)
+
+    def observe(self, call: Call) -> None:
+        """Count a finished call with its attempts."""
+        router = call.decision.router if call.decision else "none"
+        model = call.model or "none"
+        self.calls.labels(router, model, call.outcome, call.source).inc()
+        self.call_duration.observe(call.latency)
+        if call.overhead is not None:
+            self.overhead.observe(call.overhead)
+        if call.time_to_first_token is not None:
+            self.time_to_first_token.observe(call.time_to_first_token)
+        if call.decision is not None and call.decision.ranking:
+            self.decisions.labels(router, call.decision.ranking[0].model, call.decision.reason).inc()
+            self.router_duration.labels(router).observe(call.decision.duration)
+        if len(call.attempts) > 1:
+            self.fallbacks.inc()
+        for attempt in call.attempts:
+            self.attempts.labels(attempt.model, attempt.outcome).inc()
+            if attempt.usage is not None:
+                for kind, tokens in (
+                    ("prompt", attempt.usage.prompt_tokens),
+                    ("completion", attempt.usage.completion_tokens),
+                    ("cached", attempt.usage.cached_tokens),
+                    ("reasoning", attempt.usage.reasoning_tokens),
+                ):
+                    if tokens:
+                        self.tokens.labels(attempt.model, kind).inc(tokens)
+                if attempt.cost_usd is None:
+                    self.unpriced.labels(attempt.model).inc()
+            if attempt.cost_usd is not None:
+                self.cost.labels(router, attempt.model).inc(float(attempt.cost_usd))
+
+    def render(self) -> bytes:
+        """The text exposition format."""
+        return generate_latest(self.registry)

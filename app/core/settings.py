@@ -1,0 +1,75 @@
+"""Settings from the environment. Every option of `hullspeed serve` is also `HULLSPEED_*`; `.env` is read."""
+
+from __future__ import annotations
+
+import ipaddress
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import platformdirs
+from dotenv import load_dotenv
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from app.core.errors import ConfigError
+
+
+class Settings(BaseSettings):
+    """Where and how to serve. What is served stands in the config file (`app.core.config`)."""
+
+    model_config = SettingsConfigDict(env_prefix="HULLSPEED_", extra="ignore", frozen=True)
+
+    host: str = "127.0.0.1"
+    """Address to bind. Anything but loopback needs a key."""
+    port: Annotated[int, Field(ge=0, le=65535)] = 8080
+    """Port to bind; 0 takes a free one."""
+    api_key: SecretStr | None = None
+    """The key clients must send; guards everything but /healthz, /readyz and /metrics."""
+    config: Path | None = None
+    """YAML file: litellm's `model_list`, and `routing:` and `ledger:` of ours."""
+    data_dir: Path = Field(default_factory=lambda: Path(platformdirs.user_data_dir("hullspeed", appauthor=False)))
+    """Everything that is kept: embedded Postgres, journal, artifacts, reports."""
+    database_url: SecretStr | None = Field(
+        default=None, validation_alias=AliasChoices("DATABASE_URL", "HULLSPEED_DATABASE_URL")
+    )
+    """A Postgres to use; without one an embedded server is run under `data_dir`."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["text", "json"] = "text"
+    max_body_bytes: Annotated[int, Field(gt=0)] = 32 * 1024 * 1024
+    """Largest request body; larger ones get 413."""
+    drain_seconds: Annotated[float, Field(ge=0)] = 30.0
+    """How long streams may go on after SIGTERM."""
+
+    @field_validator("api_key", "database_url", mode="before")
+    @classmethod
+    def _empty_is_none(cls, value: Any) -> Any:
+        return None if value == "" else value
+
+    @cached_property
+    def is_loopback(self) -> bool:
+        """True where only this machine can reach the address."""
+        if self.host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Settings from `.env`, the environment and `overrides` (None means not given), the last one winning.
+
+    Raises `ConfigError` that names the variable.
+    """
+    load_dotenv(Path.cwd() / ".env")
+    given = {name: value for name, value in overrides.items() if value is not None}
+    if "database_url" in given:
+        given["DATABASE_URL"] = given.pop("database_url")
+    try:
+        return Settings(**given)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        name = str(first["loc"][0])
+        variable = name if name.isupper() else f"HULLSPEED_{name.upper()}"
+        raise ConfigError(f"{variable}: {first['msg']}", param=variable) from None

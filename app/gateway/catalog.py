@@ -1,0 +1,296 @@
+"""The catalog: which models there are, how each is reached, what it costs and can do."""
+
+from __future__ import annotations
+
+import datetime
+import difflib
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from app.core.config import Config, ModelEntry
+from app.core.errors import ConfigError, ModelNotFound
+from app.core.types import Price
+from app.gateway.pricing import Listing, decimal, find_listing, price_map_source
+from routers import Candidate
+
+OPENAI_SPEAKING: Mapping[str, tuple[str, tuple[str, ...]]] = {
+    "openai": ("https://api.openai.com/v1", ("OPENAI_API_KEY",)),
+    "groq": ("https://api.groq.com/openai/v1", ("GROQ_API_KEY",)),
+    "together_ai": ("https://api.together.xyz/v1", ("TOGETHERAI_API_KEY", "TOGETHER_API_KEY", "TOGETHER_AI_API_KEY")),
+    "openrouter": ("https://openrouter.ai/api/v1", ("OPENROUTER_API_KEY",)),
+    "deepseek": ("https://api.deepseek.com/beta", ("DEEPSEEK_API_KEY",)),
+    "xai": ("https://api.x.ai/v1", ("XAI_API_KEY",)),
+    "cerebras": ("https://api.cerebras.ai/v1", ("CEREBRAS_API_KEY",)),
+    "hosted_vllm": ("", ("HOSTED_VLLM_API_KEY",)),
+    "lm_studio": ("", ("LM_STUDIO_API_KEY",)),
+    "openai_like": ("", ("OPENAI_LIKE_API_KEY",)),
+}
+"""Providers that speak OpenAI's dialect, reached without litellm: base URL (empty: must be configured) and the
+environment variables that may hold the key. A test compares this table with litellm's own resolution."""
+
+WELL_KNOWN: Mapping[str, tuple[str, ...]] = {
+    "OPENAI_API_KEY": ("openai/gpt-6-luna", "openai/gpt-5.4-mini", "openai/gpt-6-sol"),
+    "ANTHROPIC_API_KEY": (
+        "anthropic/claude-haiku-5-5",
+        "anthropic/claude-sonnet-5-5",
+        "anthropic/claude-opus-5-5",
+    ),
+    "GEMINI_API_KEY": ("gemini/gemini-3.1-flash-lite", "gemini/gemini-3.8-flash", "gemini/gemini-4-argon"),
+    "MISTRAL_API_KEY": ("mistral/mistral-small-latest", "mistral/mistral-large-latest"),
+    "DEEPSEEK_API_KEY": ("deepseek/deepseek-v4-flash", "deepseek/deepseek-v4-pro"),
+    "XAI_API_KEY": ("xai/grok-4.3", "xai/grok-4.7"),
+    "GROQ_API_KEY": ("groq/openai/gpt-oss-20b", "groq/openai/gpt-oss-120b"),
+}
+"""What a key in the environment brings into the catalog when there is no config file: per provider a cheap, a middle
+and a strong model. Those that the price map does not know, or says are switched off, are left out."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """One entry of the catalog."""
+
+    name: str
+    """What clients and routers call it."""
+    upstream: str
+    """Which upstream reaches it: `direct`, `litellm`, `recorded` or `simulated`."""
+    target: str
+    """What the upstream calls it."""
+    provider: str = ""
+    base_url: str | None = None
+    api_key: str | None = field(default=None, repr=False)
+    key_name: str | None = None
+    """Where the key comes from, for messages: an environment variable, or `api_key in the config`."""
+    price: Price | None = None
+    context_window: int | None = None
+    max_output: int | None = None
+    capabilities: frozenset[str] | None = None
+    """None where nothing is known: the model is then taken to be able to do anything."""
+    mean_cost: float | None = None
+    """Observed mean USD per call, where there are recorded outcomes."""
+    timeout: float | None = None
+    params: Mapping[str, Any] = field(default_factory=dict)
+    """Extra parameters of `litellm_params`, sent with every request."""
+    description: str | None = None
+
+    def as_candidate(self) -> Candidate:
+        """The model as a router sees it."""
+        return Candidate(
+            model=self.name,
+            input_price=None if self.price is None else float(self.price.input),
+            output_price=None if self.price is None else float(self.price.output),
+            mean_cost=self.mean_cost,
+            context_window=self.context_window,
+            max_output=self.max_output,
+            capabilities=self.capabilities or frozenset(),
+        )
+
+
+class Catalog(Mapping[str, Model]):
+    """Models by name, in the order of the configuration."""
+
+    def __init__(self, models: Iterable[Model], source: str) -> None:
+        self._models = {model.name: model for model in models}
+        self.source = source
+        """Where the catalog comes from, for people."""
+        self.candidates = {model.name: model.as_candidate() for model in self._models.values()}
+
+    def __getitem__(self, name: str) -> Model:
+        return self._models[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._models)
+
+    def __len__(self) -> int:
+        return len(self._models)
+
+    def find(self, name: str) -> Model:
+        """The model called `name`; raises `ModelNotFound` that says what there is."""
+        model = self._models.get(name)
+        if model is None:
+            near = difflib.get_close_matches(name, [*self._models, "auto"], n=1, cutoff=0.5)
+            hint = f"Did you mean `{near[0]}`?" if near else "GET /v1/models lists what there is."
+            raise ModelNotFound(f"The model `{name}` does not exist here. {hint}", param="model")
+        return model
+
+
+def catalog_from_config(config: Config, environ: Mapping[str, str] = os.environ) -> Catalog:
+    """The models of `model_list`. Raises `ConfigError` naming the entry."""
+    models: dict[str, Model] = {}
+    for entry in config.model_list:
+        models.setdefault(entry.model_name, _model_from(entry, environ))
+    return Catalog(models.values(), f"{config.source}" if config.source else "config")
+
+
+def catalog_from_environment(environ: Mapping[str, str] = os.environ) -> Catalog:
+    """A catalog of well-known models for every provider whose key is set; empty where none is."""
+    models, keys = [], []
+    today = datetime.datetime.now(datetime.UTC).date().isoformat()
+    for key, names in WELL_KNOWN.items():
+        if not environ.get(key):
+            continue
+        keys.append(key)
+        for name in names:
+            listing = find_listing(name)
+            if listing is None or (listing.deprecation_date or "9999") < today:
+                continue
+            models.append(resolve(name.partition("/")[2], name, environ=environ, listing=listing))
+    return Catalog(models, f"the keys in the environment ({', '.join(keys)})" if keys else "nothing")
+
+
+def _model_from(entry: ModelEntry, environ: Mapping[str, str]) -> Model:
+    params, info = entry.litellm_params, entry.model_info
+    listing = find_listing(params.model)
+    rates = {
+        name: getattr(params, name, None) if getattr(params, name, None) is not None else getattr(info, name)
+        for name in ("input_cost_per_token", "output_cost_per_token")
+    }
+    price = _price(listing)
+    if rates["input_cost_per_token"] is not None and rates["output_cost_per_token"] is not None:
+        price = Price(
+            input=rates["input_cost_per_token"],
+            output=rates["output_cost_per_token"],
+            cached_input=info.cache_read_input_token_cost,
+            cache_write=info.cache_creation_input_token_cost,
+            reasoning=info.output_cost_per_reasoning_token,
+        )
+    elif any(rate is not None for rate in rates.values()):
+        missing = next(name for name, rate in rates.items() if rate is None)
+        raise ConfigError(f"model_list: `{entry.model_name}` sets one price without the other; add `{missing}`")
+    api_key = None if params.api_key is None else params.api_key.get_secret_value()
+    extras = {name: _from_environ(value, environ) for name, value in (params.model_extra or {}).items()}
+    return resolve(
+        entry.model_name,
+        params.model,
+        environ=environ,
+        listing=listing,
+        price=price,
+        base_url=_from_environ(params.api_base, environ),
+        api_key=api_key,
+        timeout=params.timeout,
+        params=extras,
+        context_window=info.max_input_tokens,
+        max_output=info.max_output_tokens,
+        capabilities=_capabilities(listing, info),
+    )
+
+
+def resolve(
+    name: str,
+    litellm_model: str,
+    *,
+    environ: Mapping[str, str] = os.environ,
+    listing: Listing | None = None,
+    price: Price | None = None,
+    base_url: str | None = None,
+    api_key: str | None = None,
+    timeout: float | None = None,
+    params: Mapping[str, Any] | None = None,
+    context_window: int | None = None,
+    max_output: int | None = None,
+    capabilities: frozenset[str] | None = None,
+) -> Model:
+    """A catalog entry for litellm's `provider/model`: its provider, upstream, URL and key worked out.
+
+    Raises `ConfigError` where a named environment variable is empty or a URL is needed and not given.
+    """
+    provider, target = _split(litellm_model, listing)
+    key_name: str | None = "api_key in the config"
+    if api_key is not None and api_key.startswith("os.environ/"):
+        key_name = api_key.removeprefix("os.environ/")
+        api_key = environ.get(key_name)
+        if not api_key:
+            raise ConfigError(f"model_list: `{name}` takes its key from {key_name}, which is not set", param=key_name)
+    direct = OPENAI_SPEAKING.get(provider)
+    if direct is not None:
+        default_url, names = direct
+        if provider == "openai":
+            base_url = base_url or environ.get("OPENAI_BASE_URL") or environ.get("OPENAI_API_BASE")
+        base_url = (base_url or default_url).rstrip("/")
+        if not base_url:
+            raise ConfigError(f"model_list: `{name}` needs `api_base` (the URL of its {provider} server)")
+        if api_key is None:
+            key_name = next((variable for variable in names if environ.get(variable)), names[0])
+            api_key = environ.get(key_name)
+    elif api_key is None:
+        key_name = f"{provider.upper()}_API_KEY"
+    return Model(
+        name=name,
+        upstream="litellm" if direct is None else "direct",
+        target=litellm_model if direct is None else target,
+        provider=provider,
+        base_url=base_url,
+        api_key=api_key,
+        key_name=key_name,
+        price=price if price is not None else _price(listing),
+        context_window=context_window or _whole(listing and listing.max_input_tokens),
+        max_output=max_output or _whole(listing and listing.max_output_tokens),
+        capabilities=capabilities if capabilities is not None else _capabilities(listing, None),
+        timeout=timeout,
+        params=params or {},
+    )
+
+
+def _split(litellm_model: str, listing: Listing | None) -> tuple[str, str]:
+    """Provider and the provider's own name for the model."""
+    provider, slash, target = litellm_model.partition("/")
+    if slash and (provider in OPENAI_SPEAKING or listing is None or listing.litellm_provider != "openai"):
+        return provider, target
+    if listing is not None and listing.litellm_provider:
+        return listing.litellm_provider, litellm_model
+    return ("openai", litellm_model) if not slash else (provider, target)
+
+
+def _price(listing: Listing | None) -> Price | None:
+    if listing is None:
+        return None
+    rates = decimal(listing.input_cost_per_token), decimal(listing.output_cost_per_token)
+    if rates[0] is None or rates[1] is None:
+        return None
+    return Price(
+        input=rates[0],
+        output=rates[1],
+        cached_input=decimal(listing.cache_read_input_token_cost),
+        cache_write=decimal(listing.cache_creation_input_token_cost),
+        reasoning=decimal(listing.output_cost_per_reasoning_token),
+        source=price_map_source(),
+    )
+
+
+def _capabilities(listing: Listing | None, info: Any) -> frozenset[str] | None:
+    """What the model can do, the config's word before the map's; None where neither says anything."""
+    if listing is None and info is None:
+        return None
+    able = set()
+    for flag, capability in (
+        ("supports_function_calling", "tools"),
+        ("supports_vision", "vision"),
+        ("supports_audio_input", "audio"),
+        ("supports_response_schema", "json_schema"),
+    ):
+        said = getattr(info, flag, None)
+        if said is None and listing is None:
+            said = True
+        if said is None:
+            said = getattr(listing, flag)
+        if said:
+            able.add(capability)
+    return frozenset(able)
+
+
+def _whole(value: Any) -> int | None:
+    try:
+        return None if value is None else int(value)
+    except ValueError:
+        return None
+
+
+def _from_environ(value: Any, environ: Mapping[str, str]) -> Any:
+    """litellm's `os.environ/NAME` anywhere in the parameters."""
+    if isinstance(value, str) and value.startswith("os.environ/"):
+        name = value.removeprefix("os.environ/")
+        if not environ.get(name):
+            raise ConfigError(f"model_list: a parameter is taken from {name}, which is not set", param=name)
+        return environ[name]
+    return value

@@ -1,0 +1,181 @@
+"""A chat request: what of it Hullspeed reads, and what it passes on untouched."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import msgspec
+
+from app.core.errors import InvalidRequest
+from app.gateway.catalog import Model
+
+REFUSED = frozenset(
+    {
+        "api_base", "base_url", "api_key", "api_version", "headers", "extra_headers", "extra_query", "default_headers",
+        "proxy", "proxies", "http_client", "client", "custom_llm_provider", "azure_ad_token", "azure_endpoint",
+        "vertex_credentials", "vertex_project", "aws_access_key_id", "aws_secret_access_key", "aws_session_token",
+        "aws_bedrock_runtime_endpoint", "ssl_verify", "mock_response", "fallbacks", "organization",
+    }
+)  # fmt: skip
+"""Names that would set where a call goes or with which key (CVE-2024-6587)."""
+
+DATA = frozenset({"messages", "tools", "functions", "response_format", "tool_choice", "function_call", "prediction"})
+"""Fields whose insides are data or schemas: there the names above mean nothing and stay."""
+
+
+class RoutingOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The `routing` object of a request body."""
+
+    tradeoff: Annotated[float, msgspec.Meta(ge=0, le=1)] | None = None
+    """0 = quality only, 1 = cost only."""
+    max_cost_usd: Annotated[float, msgspec.Meta(gt=0)] | None = None
+    """Models that are expected to cost more are not candidates."""
+    models: Annotated[list[str], msgspec.Meta(min_length=1)] | None = None
+    """Only these models are candidates."""
+    seed: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)] | None = None
+    """Makes a router's randomness repeatable."""
+
+
+class StreamOptions(msgspec.Struct, frozen=True):
+    include_usage: bool | None = None
+
+
+class ChatRequest(msgspec.Struct, frozen=True):
+    """The fields Hullspeed reads. All others, known to OpenAI or not, pass through."""
+
+    model: str
+    messages: Annotated[list[dict[str, Any]], msgspec.Meta(min_length=1)]
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    max_tokens: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    max_completion_tokens: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    n: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    tools: list[dict[str, Any]] | None = None
+    functions: list[dict[str, Any]] | None = None
+    response_format: dict[str, Any] | None = None
+    routing: RoutingOptions | None = None
+
+    @property
+    def max_output(self) -> int | None:
+        """Most tokens the reply may have, where the client said so."""
+        return self.max_completion_tokens or self.max_tokens
+
+    @property
+    def wants_usage(self) -> bool:
+        """The client asked for the usage chunk of a stream."""
+        return bool(self.stream_options and self.stream_options.include_usage)
+
+    def needs(self) -> frozenset[str]:
+        """Capabilities a model must have to serve this request."""
+        needed = set()
+        if self.tools or self.functions:
+            needed.add("tools")
+        if self.response_format is not None and self.response_format.get("type") == "json_schema":
+            needed.add("json_schema")
+        for message in self.messages:
+            content = message.get("content")
+            for part in content if isinstance(content, list) else ():
+                kind = part.get("type") if isinstance(part, dict) else None
+                if kind == "image_url":
+                    needed.add("vision")
+                elif kind == "input_audio":
+                    needed.add("audio")
+        return frozenset(needed)
+
+
+Fields = dict[str, msgspec.Raw]
+"""Top-level fields of a body, in order, still encoded."""
+
+_decode_chat = msgspec.json.Decoder(ChatRequest).decode
+_decode_fields = msgspec.json.Decoder(Fields).decode
+
+
+def parse_chat(body: bytes) -> tuple[ChatRequest, Fields]:
+    """Read a request body. Raises `InvalidRequest` that names the parameter."""
+    try:
+        chat = _decode_chat(body)
+        fields = _decode_fields(body)
+    except msgspec.ValidationError as error:
+        raise _explain(str(error)) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidRequest(f"The body is not valid JSON: {error}. Send a JSON object.") from None
+    for index, message in enumerate(chat.messages):
+        if not isinstance(message.get("role"), str):
+            param = f"messages[{index}].role"
+            raise InvalidRequest(f"`{param}` must be a string such as `user`.", param=param)
+    _refuse_steering(fields)
+    return chat, fields
+
+
+def _explain(message: str) -> InvalidRequest:
+    """msgspec's `Expected `int`, got `str` - at `$.a.b`` as a sentence with the parameter's name."""
+    what, _, where = message.partition(" - at `$")
+    param = where.removesuffix("`").lstrip(".").replace("[...]", "[]")
+    missing = re.search(r"missing required field `(\w+)`", what)
+    unknown = re.search(r"unknown field `([^`]*)`", what)
+    if missing:
+        param = f"{param}.{missing[1]}".lstrip(".")
+        return InvalidRequest(f"`{param}` is missing.", param=param)
+    if unknown:
+        known = ", ".join(RoutingOptions.__struct_fields__)
+        param = f"{param}.{unknown[1]}".lstrip(".")
+        return InvalidRequest(f"`{param}` is not known; `routing` takes {known}.", param=param)
+    if not param:
+        return InvalidRequest(f"The body must be a JSON object: {what[0].lower()}{what[1:]}.")
+    return InvalidRequest(f"`{param}`: {what[0].lower()}{what[1:]}.", param=param)
+
+
+def _refuse_steering(fields: Fields) -> None:
+    for name, raw in fields.items():
+        if _normal(name) in REFUSED:
+            raise _refused(name)
+        if name in DATA or name == "routing" or bytes(raw)[:1] not in b"{[":
+            continue
+        found = _find_refused(msgspec.json.decode(raw), name)
+        if found:
+            raise _refused(found)
+
+
+def _find_refused(value: Any, path: str) -> str | None:
+    """Path of the first refused name inside `value`."""
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            where = f"{path}.{name}"
+            if _normal(name) in REFUSED:
+                return where
+            found = None if name in DATA else _find_refused(inner, where)
+            if found:
+                return found
+    elif isinstance(value, list):
+        for index, inner in enumerate(value):
+            found = _find_refused(inner, f"{path}[{index}]")
+            if found:
+                return found
+    return None
+
+
+def _normal(name: str) -> str:
+    return name.lower().replace("-", "_")
+
+
+def _refused(param: str) -> InvalidRequest:
+    message = f"`{param}` is not accepted: where a call goes, and with which key, is set in the configuration only."
+    return InvalidRequest(message, param=param)
+
+
+def upstream_fields(chat: ChatRequest, fields: Fields, model: Model) -> Fields:
+    """The body for one model: its own name, its configured parameters, and usage asked for in streams."""
+    sent: Fields = {name: raw for name, raw in fields.items() if name != "routing"}
+    sent["model"] = msgspec.Raw(msgspec.json.encode(model.target))
+    for name, value in model.params.items():
+        sent.setdefault(name, msgspec.Raw(msgspec.json.encode(value)))
+    if chat.stream:
+        options: Mapping[str, Any] = msgspec.json.decode(fields["stream_options"]) if chat.stream_options else {}
+        sent["stream_options"] = msgspec.Raw(msgspec.json.encode({**options, "include_usage": True}))
+    else:
+        sent.pop("stream_options", None)
+    return sent

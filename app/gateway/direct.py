@@ -1,0 +1,136 @@
+"""Upstreams that speak OpenAI's dialect: the body goes through as it came, over pooled connections."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import aiohttp
+
+from app.gateway.sse import DONE, EventParser, EventTooLarge
+from app.gateway.upstream import (
+    UpstreamError,
+    UpstreamReply,
+    UpstreamRequest,
+    UpstreamStream,
+    broken_reply,
+    error_from_reply,
+    forwarded,
+    timed_out,
+    unreachable,
+)
+
+CONNECT_SECONDS = 10.0
+
+
+class DirectUpstream:
+    """One pool of keep-alive connections for all OpenAI-speaking models."""
+
+    def __init__(self) -> None:
+        self._session: aiohttp.ClientSession | None = None
+
+    def _client(self) -> aiohttp.ClientSession:
+        # Made on first use: a session belongs to the running loop.
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=60),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                auto_decompress=True,
+                # An upstream that redirects could send key and prompt anywhere.
+                trust_env=False,
+            )
+        return self._session
+
+    async def close(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    async def _open(self, request: UpstreamRequest, limits: aiohttp.ClientTimeout) -> aiohttp.ClientResponse:
+        model = request.model
+        headers = {"content-type": "application/json"}
+        if model.api_key:
+            headers["authorization"] = f"Bearer {model.api_key}"
+        try:
+            response = await self._client().post(
+                f"{model.base_url}/chat/completions",
+                data=request.body(),
+                headers=headers,
+                timeout=limits,
+                allow_redirects=False,
+            )
+        except (TimeoutError, aiohttp.ServerTimeoutError):
+            raise timed_out(model, request.timeout) from None
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            raise unreachable(model, _describe(error)) from None
+        if response.status != 200:
+            raise await _refusal(request, response)
+        return response
+
+    async def complete(self, request: UpstreamRequest) -> UpstreamReply:
+        response = await self._open(request, aiohttp.ClientTimeout(request.timeout, sock_connect=CONNECT_SECONDS))
+        try:
+            body = await response.read()
+        except (TimeoutError, aiohttp.ServerTimeoutError):
+            raise timed_out(request.model, request.timeout) from None
+        except (aiohttp.ClientError, OSError) as error:
+            raise broken_reply(request.model, f"it broke off ({_describe(error)})") from None
+        finally:
+            response.release()
+        return UpstreamReply(body, forwarded(response.headers))
+
+    async def stream(self, request: UpstreamRequest) -> UpstreamStream:
+        limits = aiohttp.ClientTimeout(None, sock_connect=CONNECT_SECONDS, sock_read=request.timeout)
+        response = await self._open(request, limits)
+        if response.content_type != "text/event-stream":
+            response.close()
+            raise broken_reply(request.model, f"content type {response.content_type} instead of an event stream")
+        return UpstreamStream(_chunks(request, response), forwarded(response.headers))
+
+
+async def _chunks(request: UpstreamRequest, response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+    parser = EventParser()
+    done = False
+    try:
+        async for piece in response.content.iter_any():
+            for data in parser.feed(piece):
+                if data == DONE:
+                    done = True
+                    return
+                yield data
+    except (TimeoutError, aiohttp.ServerTimeoutError):
+        raise timed_out(request.model, request.timeout) from None
+    except (aiohttp.ClientError, OSError) as error:
+        raise broken_reply(request.model, f"the stream broke off ({_describe(error)})") from None
+    except EventTooLarge:
+        raise broken_reply(request.model, "an event is too large") from None
+    finally:
+        if done:
+            response.release()
+        else:
+            # Closing the connection is what tells the upstream to stop generating.
+            response.close()
+
+
+async def _refusal(request: UpstreamRequest, response: aiohttp.ClientResponse) -> UpstreamError:
+    try:
+        async with asyncio.timeout(CONNECT_SECONDS):
+            body = await response.read()
+    except (TimeoutError, aiohttp.ClientError, OSError):
+        body = b""
+    finally:
+        response.release()
+    return error_from_reply(request.model, response.status, body, response.headers)
+
+
+def _describe(error: Exception) -> str:
+    """Few words for a transport error, without addresses."""
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return "its host name does not resolve"
+    if isinstance(error, aiohttp.ClientConnectorCertificateError | aiohttp.ClientSSLError):
+        return "its TLS certificate is not accepted"
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return f"connection failed ({error.os_error.strerror or type(error.os_error).__name__})"
+    if isinstance(error, aiohttp.InvalidURL | ValueError):
+        return "its URL is not valid"
+    return type(error).__name__

@@ -1,0 +1,82 @@
+"""From the configuration's `routing:` to routers that can be asked."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from app.core.config import Config, RouterConfig
+from app.core.errors import ConfigError
+from app.gateway.catalog import Catalog
+from app.gateway.decide import RouterEntry, RoutingRules
+from routers import Router, registry
+from routers.artifacts import ArtifactError, load
+
+UNTRAINED_DEFAULT = "length"
+"""Serves `auto` where nothing is configured: it needs no training and costs nothing to ask."""
+
+
+def build_entries(config: Config, given: Mapping[str, Router] | None = None) -> dict[str, RouterEntry]:
+    """All routers that can be asked for by `auto/<name>`.
+
+    First those of the configuration, then `given` ones (already made, as a bench run has them), then every installed
+    router that needs neither training nor parameters. Raises `ConfigError` naming the entry.
+    """
+    tradeoff = config.routing.tradeoff
+    entries: dict[str, RouterEntry] = {}
+    for name, wanted in config.routing.routers.items():
+        try:
+            router = _build(wanted, config.source)
+        except (ValueError, ArtifactError) as error:
+            raise ConfigError(f"routing.routers.{name}: {error}", param=f"routing.routers.{name}") from None
+        if router.bench_only:
+            raise ConfigError(f"routing.routers.{name}: `{router.name}` works in a bench only, not when serving")
+        own = tradeoff if wanted.tradeoff is None else wanted.tradeoff
+        entries[name] = RouterEntry(name, router, own)
+    for name, router in (given or {}).items():
+        entries[name] = RouterEntry(name, router, tradeoff)
+    for name in registry.names():
+        if name not in entries:
+            try:
+                router = registry.build(name, {})
+            except ValueError:
+                continue
+            if not router.bench_only:
+                entries[name] = RouterEntry(name, router, tradeoff)
+    return entries
+
+
+def _build(wanted: RouterConfig, source: Path | None) -> Router:
+    if wanted.artifact is None:
+        assert wanted.router is not None
+        return registry.build(wanted.router, wanted.params)
+    folder = wanted.artifact.expanduser()
+    if not folder.is_absolute() and source is not None:
+        folder = source.parent / folder
+    router = load(folder)
+    if wanted.router is not None and wanted.router != router.name:
+        raise ValueError(f"the artifact in {folder} is of router `{router.name}`, not `{wanted.router}`")
+    return router
+
+
+def build_rules(config: Config, catalog: Catalog, entries: Mapping[str, RouterEntry]) -> RoutingRules:
+    """The rules around the routers. Raises `ConfigError` naming the key."""
+    routing = config.routing
+    default = routing.default or next(iter(routing.routers), UNTRAINED_DEFAULT)
+    if default not in entries:
+        raise _unknown("routing.default", "router", default, entries)
+    for key, names in (("routing.fallback", routing.fallback), ("routing.models", routing.models)):
+        for name in names:
+            if name not in catalog:
+                raise _unknown(key, "model", name, catalog)
+    models = routing.models or tuple(catalog)
+    fallback = (*routing.fallback, *(name for name in models if name not in routing.fallback))
+    return RoutingRules(default, routing.deadline, fallback, frozenset(models))
+
+
+def _unknown(key: str, what: str, name: str, known: Iterable[str]) -> ConfigError:
+    names = list(known)
+    near = difflib.get_close_matches(name, names, n=1)
+    hint = f"did you mean `{near[0]}`?" if near else f"there are: {', '.join(names) or 'none'}"
+    return ConfigError(f"{key}: there is no {what} `{name}`; {hint}", param=key)

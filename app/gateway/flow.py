@@ -1,0 +1,257 @@
+"""The way of one request: parse, decide, attempt, reply, record.
+
+`Gateway.handle` is the spine. Whatever happens in it, exactly one `Call` leaves it, built once and recorded before
+the reply's last byte goes out. It knows neither ASGI nor a database: the client is behind the `Client` port, the
+ledger behind `Sink`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Protocol
+
+import msgspec
+
+from app.core.errors import HullspeedError
+from app.core.metrics import Metrics
+from app.core.types import Attempt, Call
+from app.gateway.attempts import Attempts, StreamAnswer, WholeAnswer
+from app.gateway.call import OpenCall
+from app.gateway.chat import ChatRequest, Fields, parse_chat
+from app.gateway.decide import Decider
+from app.gateway.replies import Reply, with_cost
+from app.gateway.sse import DONE, event
+from app.gateway.upstream import UpstreamError
+from routers.base import seed_for
+
+log = logging.getLogger("hullspeed.gateway")
+
+JSON = "application/json"
+EVENT_STREAM = "text/event-stream; charset=utf-8"
+
+
+class Client(Protocol):
+    """Where a reply goes."""
+
+    gone: bool
+    """True once the client has closed the connection."""
+
+    async def send(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
+        """A whole reply."""
+
+    async def open(self, headers: Mapping[str, str]) -> None:
+        """Begin a stream with status 200."""
+
+    async def write(self, data: bytes) -> None:
+        """A part of the stream; waits while the client is slow."""
+
+    async def end(self, data: bytes) -> None:
+        """The last part of the stream."""
+
+
+class Sink(Protocol):
+    """Where finished calls go. Must not block and must not raise."""
+
+    def record(self, call: Call) -> None: ...
+
+
+class Gateway:
+    """Handles requests, one `handle` each."""
+
+    def __init__(
+        self, *, decider: Decider, attempts: Attempts, sink: Sink, metrics: Metrics, store_text: bool = False
+    ) -> None:
+        self.decider = decider
+        self.attempts = attempts
+        self.sink = sink
+        self.metrics = metrics
+        self.store_text = store_text
+        self.inflight = 0
+
+    async def handle(self, call: OpenCall, body: bytes, client: Client) -> None:
+        """Serve one request whose body has been read. Raises only `asyncio.CancelledError`."""
+        self.inflight += 1
+        self.metrics.inflight.inc()
+        exchange = _Exchange(self, call, client)
+        try:
+            await exchange.serve(body)
+        except asyncio.CancelledError:
+            call.outcome = "client_cancelled" if client.gone else "error"
+            raise
+        except HullspeedError as error:
+            await exchange.refuse(error)
+        except Exception:
+            log.exception("call %s failed inside Hullspeed", call.id)
+            await exchange.refuse(InternalError())
+        finally:
+            exchange.record()
+            self.metrics.inflight.dec()
+            self.inflight -= 1
+
+    async def reject(self, call: OpenCall, error: HullspeedError, client: Client) -> None:
+        """Record and answer a request that was refused before its body could be read."""
+        exchange = _Exchange(self, call, client)
+        await exchange.refuse(error)
+
+
+class InternalError(HullspeedError):
+    """A fault of ours; the log has the details."""
+
+    code = "internal_error"
+
+    def __init__(self) -> None:
+        super().__init__("Hullspeed failed on this request; its log says why, under the call id of this reply.")
+
+
+class _Exchange:
+    """One request being served."""
+
+    def __init__(self, gateway: Gateway, call: OpenCall, client: Client) -> None:
+        self.gateway = gateway
+        self.call = call
+        self.client = client
+        self.streaming = False
+        self.recorded = False
+
+    def record(self) -> None:
+        """Hand the finished call to ledger and metrics, once."""
+        if self.recorded:
+            return
+        self.recorded = True
+        call = self.call.close()
+        self.gateway.sink.record(call)
+        self.gateway.metrics.observe(call)
+
+    async def serve(self, body: bytes) -> None:
+        call, gateway = self.call, self.gateway
+        if gateway.store_text:
+            call.request_text = body.decode(errors="replace")
+        chat, fields = parse_chat(body)
+        call.requested_model, call.stream = chat.model, bool(chat.stream)
+        seed = chat.routing.seed if chat.routing and chat.routing.seed is not None else seed_for(call.id)
+        call.decision = await gateway.decider.decide(chat, session=call.head.session, seed=seed)
+        if call.stream:
+            await self._relay(chat, await gateway.attempts.stream(call, chat, fields))
+        else:
+            await self._reply(await gateway.attempts.whole(call, chat, fields))
+
+    async def refuse(self, error: HullspeedError) -> None:
+        """Tell the client what went wrong."""
+        call = self.call
+        if self.streaming:
+            call.fail(error, "truncated")
+            call.status = 200  # That is what went out before the stream broke.
+            self.record()
+            await self.client.end(event(error.envelope()))
+            return
+        call.fail(error, "error" if call.attempts or error.status >= 500 else "rejected")
+        headers = {**self._headers(), "content-type": JSON}
+        if isinstance(error, UpstreamError):
+            headers |= error.headers
+        spent = call.cost()
+        if call.attempts and spent is not None:
+            headers["x-hullspeed-cost-usd"] = f"{spent:f}"
+        if error.retry_after is not None:
+            headers["retry-after"] = f"{error.retry_after:.0f}"
+        self.record()
+        await self.client.send(error.status, headers, error.envelope())
+
+    async def _reply(self, answer: WholeAnswer) -> None:
+        call, fields = self.call, answer.fields
+        fields["model"] = msgspec.Raw(msgspec.json.encode(answer.attempt.model))
+        total = call.cost()
+        if "usage" in fields and answer.reply.read_usage() is not None:
+            fields["usage"] = with_cost(fields["usage"], total)
+        if self.gateway.store_text:
+            call.reply_text = answer.reply.text
+        headers = {**answer.headers, **self._headers(), "content-type": JSON}
+        if total is not None:
+            headers["x-hullspeed-cost-usd"] = f"{total:f}"
+        headers["x-hullspeed-overhead-ms"] = f"{call.overhead() * 1000:.3f}"
+        body = msgspec.json.encode(fields)
+        self.record()
+        await self.client.send(200, headers, body)
+
+    async def _relay(self, chat: ChatRequest, answer: StreamAnswer) -> None:
+        call, attempt = self.call, answer.attempt
+        if attempt.first_token is not None:
+            call.time_to_first_token = attempt.started - call.started + attempt.first_token
+        headers = {**answer.headers, **self._headers(pending=1), "content-type": EVENT_STREAM}
+        headers["cache-control"] = "no-cache"
+        texts: list[str] = []
+        last: Fields = {}
+        try:
+            await self.client.open(headers)
+            self.streaming = True
+            async for reply, fields in answer.chunks:
+                last = fields
+                if self.gateway.store_text:
+                    texts.append(reply.text)
+                chunk = _chunk(reply, fields, attempt.model.name, usage_wanted=chat.wants_usage)
+                if chunk is not None:
+                    await self.client.write(event(msgspec.json.encode(chunk)))
+            closed = attempt.close("ok")
+        except UpstreamError as error:
+            attempt.close("timeout" if error.outcome == "timeout" else "truncated", error)
+            raise
+        finally:
+            call.reply_text = "".join(texts) if self.gateway.store_text else None
+            if attempt.is_open:
+                attempt.close("client_cancelled")
+            await answer.chunks.aclose()
+        ending = event(DONE)
+        if chat.wants_usage:
+            ending = event(msgspec.json.encode(_usage_chunk(last, closed, call.cost()))) + ending
+        self.record()
+        await self.client.end(ending)
+
+    def _headers(self, pending: int = 0) -> dict[str, str]:
+        """What every reply says of its call; `pending` attempts are running and not on the list yet."""
+        call = self.call
+        headers = {"x-request-id": call.id, "x-hullspeed-call-id": call.id}
+        if call.decision is not None:
+            headers["x-hullspeed-router"] = call.decision.router
+            headers["x-hullspeed-reason"] = _header_safe(call.decision.reason)
+            headers["x-hullspeed-attempts"] = str(len(call.attempts) + pending)
+        if call.model is not None:
+            headers["x-hullspeed-model"] = _header_safe(call.model)
+        return headers
+
+
+def _chunk(reply: Reply, fields: Fields, model: str, *, usage_wanted: bool) -> Fields | None:
+    """The chunk as the client gets it; None for a usage chunk, which comes once, at the end, where it is wanted."""
+    if reply.has_usage and not reply.choices:
+        return None
+    chunk = dict(fields)
+    chunk["model"] = msgspec.Raw(msgspec.json.encode(model))
+    chunk.pop("usage", None)
+    if usage_wanted:
+        chunk["usage"] = msgspec.Raw(b"null")
+    return chunk
+
+
+def _usage_chunk(last: Fields, attempt: Attempt, cost: Decimal | None) -> dict[str, object]:
+    """OpenAI's usage chunk: no choices, the tokens of the attempt that answered, and the cost of the call."""
+    usage = attempt.usage
+    assert usage is not None
+    totals: dict[str, object] = {
+        "prompt_tokens": usage.prompt_tokens,
+        "completion_tokens": usage.completion_tokens,
+        "total_tokens": usage.prompt_tokens + usage.completion_tokens,
+        "prompt_tokens_details": {"cached_tokens": usage.cached_tokens},
+        "completion_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
+    }
+    if cost is not None:
+        totals["cost"] = msgspec.Raw(str(cost).encode())
+    kept: dict[str, object] = {
+        name: last[name] for name in ("id", "object", "created", "service_tier", "system_fingerprint") if name in last
+    }
+    return {**kept, "model": attempt.model, "choices": [], "usage": totals}
+
+
+def _header_safe(text: str) -> str:
+    """Header values are Latin-1 without control characters (RFC 9110, 5.5)."""
+    return "".join(sign if " " <= sign <= "~" else "?" for sign in text)

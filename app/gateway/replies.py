@@ -1,0 +1,119 @@
+"""What a reply says of itself: usage, content, how it finished. Reads just that and leaves the rest encoded."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+
+from app.core.types import Usage
+from app.gateway.chat import Fields
+
+
+class _Details(msgspec.Struct):
+    cached_tokens: int | None = None
+    cache_creation_tokens: int | None = None
+    reasoning_tokens: int | None = None
+
+
+class _WireUsage(msgspec.Struct):
+    """OpenAI's usage object with what providers add; `prompt_tokens` includes the cached ones in this dialect."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    prompt_tokens_details: _Details | None = None
+    completion_tokens_details: _Details | None = None
+    cache_creation_input_tokens: int | None = None
+    cost: float | None = None
+
+
+class _Message(msgspec.Struct):
+    content: Any = None
+
+
+class _Choice(msgspec.Struct):
+    index: int = 0
+    message: _Message | None = None
+    delta: dict[str, Any] | None = None
+    finish_reason: str | None = None
+
+
+class Reply(msgspec.Struct):
+    """The fields of a chat completion, or of a chunk of one, that Hullspeed reads."""
+
+    choices: list[_Choice] | None = None
+    usage: msgspec.Raw = msgspec.Raw()
+    model: str | None = None
+    error: Any = None
+
+    def read_usage(self) -> tuple[Usage, Decimal | None] | None:
+        """Tokens used, and the cost where the upstream states one; None where there is no usable usage."""
+        if not self.has_usage:
+            return None
+        try:
+            wire = msgspec.json.decode(self.usage, type=_WireUsage)
+        except msgspec.DecodeError:
+            return None
+        prompt = wire.prompt_tokens_details or _Details()
+        completion = wire.completion_tokens_details or _Details()
+        usage = Usage(
+            prompt_tokens=wire.prompt_tokens,
+            completion_tokens=wire.completion_tokens,
+            cached_tokens=prompt.cached_tokens or 0,
+            cache_write_tokens=wire.cache_creation_input_tokens or prompt.cache_creation_tokens or 0,
+            reasoning_tokens=completion.reasoning_tokens or 0,
+        )
+        return usage, None if wire.cost is None else Decimal(repr(wire.cost))
+
+    @property
+    def has_usage(self) -> bool:
+        """True where the usage field is there and not null."""
+        return bytes(self.usage) not in (b"", b"null")
+
+    @property
+    def text(self) -> str:
+        """Text of the first choice."""
+        for choice in self.choices or ():
+            if choice.index == 0:
+                content = choice.message.content if choice.message else (choice.delta or {}).get("content")
+                return content if isinstance(content, str) else ""
+        return ""
+
+    @property
+    def finish_reason(self) -> str | None:
+        """Of the first choice that has one."""
+        return next((choice.finish_reason for choice in self.choices or () if choice.finish_reason), None)
+
+    @property
+    def has_content(self) -> bool:
+        """True where a chunk carries more than a role: from there on no other model may take over."""
+        return any(
+            value not in (None, "", [], {})
+            for choice in self.choices or ()
+            for name, value in (choice.delta or {}).items()
+            if name != "role"
+        )
+
+
+_decode_reply = msgspec.json.Decoder(Reply).decode
+_decode_fields = msgspec.json.Decoder(Fields).decode
+
+
+def read_reply(body: bytes) -> tuple[Reply, Fields]:
+    """A completion or chunk, read and with its fields still encoded. Raises `msgspec.DecodeError`."""
+    return _decode_reply(body), _decode_fields(body)
+
+
+def with_cost(usage: msgspec.Raw, cost: Decimal | None) -> msgspec.Raw:
+    """The usage object with `cost` in USD; unchanged where the cost is not known."""
+    if cost is None:
+        return usage
+    fields = _decode_fields(usage)
+    fields["cost"] = msgspec.Raw(str(cost).encode())
+    return msgspec.Raw(msgspec.json.encode(fields))
+
+
+def estimate(prompt: int, completion: int) -> Usage:
+    """Usage guessed from characters, four to a token, where an upstream gives none."""
+    return Usage(prompt_tokens=prompt // 4 + 1, completion_tokens=completion // 4 + 1, estimated=True)

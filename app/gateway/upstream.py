@@ -1,0 +1,245 @@
+"""The port behind which providers are reached, and what can go wrong there.
+
+An upstream speaks OpenAI's chat dialect towards us whatever it speaks to its provider: a whole reply is the JSON of a
+chat completion, a stream yields the JSON of its chunks. Two real implementations reach providers (`direct`,
+`litellm`); two answer by themselves (`recorded`, `simulated`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+from urllib.parse import urlsplit
+
+import msgspec
+
+from app.core.errors import HullspeedError
+from app.core.types import AttemptOutcome
+from app.gateway.catalog import Model
+
+FORWARDED = ("retry-after", "retry-after-ms")
+FORWARDED_PREFIX = "x-ratelimit-"
+
+
+@dataclass(frozen=True)
+class UpstreamRequest:
+    """One attempt: the client's request as it goes to one model."""
+
+    model: Model
+    fields: Mapping[str, msgspec.Raw]
+    """Top-level fields of the body, still encoded; `model` and `stream_options` are already the upstream's."""
+    stream: bool
+    timeout: float
+    """Seconds: for the whole reply, or between two reads of a stream."""
+    prompt: str = ""
+    """Text of the last user message; recorded and simulated models look their answer up by it."""
+    item: str | None = None
+    """Id of the suite's item the client said this is, if it did."""
+
+    def body(self) -> bytes:
+        """The body to send."""
+        return msgspec.json.encode(self.fields)
+
+
+@dataclass(frozen=True)
+class UpstreamReply:
+    """A whole reply."""
+
+    body: bytes
+    """JSON of a chat completion."""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """Headers to hand on to the client (see `forwarded`)."""
+
+
+@dataclass(frozen=True)
+class UpstreamStream:
+    """A reply that is still coming."""
+
+    chunks: AsyncIterator[bytes]
+    """JSON of each chunk. Ends after `[DONE]` or a clean end of the stream; raises `UpstreamError` on a broken one."""
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+class Upstream(Protocol):
+    """How models of one kind are reached. Both methods raise `UpstreamError`, and nothing else, when it fails."""
+
+    async def complete(self, request: UpstreamRequest) -> UpstreamReply: ...
+
+    async def stream(self, request: UpstreamRequest) -> UpstreamStream: ...
+
+    async def close(self) -> None: ...
+
+
+class UpstreamError(HullspeedError):
+    """An attempt failed. `status`, `type` and `code` are what the client is told if no other model answers."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int,
+        type: str = "upstream_error",  # noqa: A002 - OpenAI's own field name
+        code: str | None = None,
+        param: str | None = None,
+        outcome: AttemptOutcome = "error",
+        next_model: bool = True,
+        upstream_status: int | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(message, param=param)
+        self.status = status
+        self.type = type
+        self.code = code
+        self.outcome: AttemptOutcome = outcome
+        self.next_model = next_model
+        """Whether another model may do better; a request that is itself at fault goes no further."""
+        self.upstream_status = upstream_status
+        self.headers = dict(headers or {})
+
+    @property
+    def too_long(self) -> bool:
+        """The prompt does not fit the model's window; only a larger window helps."""
+        return self.code == "context_length_exceeded"
+
+
+@dataclass(frozen=True)
+class _Rule:
+    """What the client is told for one upstream status."""
+
+    status: int
+    type: str
+    code: str | None = None
+    next_model: bool = True
+    outcome: AttemptOutcome = "error"
+
+
+_RULES: Mapping[int, _Rule] = {
+    400: _Rule(400, "invalid_request_error", None, next_model=False),
+    401: _Rule(401, "authentication_error", "invalid_api_key"),
+    402: _Rule(402, "insufficient_quota", "insufficient_quota"),
+    403: _Rule(403, "permission_error", "permission_denied"),
+    404: _Rule(404, "invalid_request_error", "model_not_found"),
+    408: _Rule(408, "timeout_error", "upstream_timeout", outcome="timeout"),
+    409: _Rule(409, "conflict_error", None),
+    413: _Rule(413, "invalid_request_error", "request_too_large", next_model=False),
+    422: _Rule(422, "invalid_request_error", None, next_model=False),
+    429: _Rule(429, "rate_limit_error", "rate_limit_exceeded", outcome="rate_limited"),
+    503: _Rule(503, "server_error", "upstream_overloaded"),
+    504: _Rule(504, "timeout_error", "upstream_timeout", outcome="timeout"),
+    529: _Rule(503, "server_error", "upstream_overloaded"),
+}
+
+
+class _WireError(msgspec.Struct):
+    message: Any = None
+    type: Any = None
+    param: Any = None
+    code: Any = None
+
+
+class _WireErrorBody(msgspec.Struct):
+    error: _WireError | str | None = None
+    message: Any = None
+
+
+def error_from_reply(model: Model, status: int, body: bytes, headers: Mapping[str, str]) -> UpstreamError:
+    """The error for an upstream's own error reply."""
+    try:
+        parsed = msgspec.json.decode(body, type=_WireErrorBody)
+    except msgspec.DecodeError:
+        parsed = _WireErrorBody()
+    inner = parsed.error if isinstance(parsed.error, _WireError) else _WireError(message=parsed.error)
+    said = inner.message if isinstance(inner.message, str) else parsed.message
+    return error_from_status(
+        model,
+        status,
+        said if isinstance(said, str) else "",
+        type=inner.type if isinstance(inner.type, str) else None,
+        code=inner.code if isinstance(inner.code, str) else None,
+        param=inner.param if isinstance(inner.param, str) else None,
+        headers=headers,
+    )
+
+
+def error_from_status(
+    model: Model,
+    status: int,
+    said: str,
+    *,
+    type: str | None = None,  # noqa: A002 - OpenAI's own field name
+    code: str | None = None,
+    param: str | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> UpstreamError:
+    """The error for an HTTP status and what the upstream said with it."""
+    if status >= 500 or status < 400:
+        rule = _RULES.get(status, _Rule(502, "upstream_error", "upstream_error"))
+    else:
+        rule = _RULES.get(status, _Rule(status, "invalid_request_error", None, next_model=False))
+    if "context_length" in (code or "") or "context length" in said.lower():
+        code, rule = "context_length_exceeded", _Rule(400, "invalid_request_error", None, next_model=True)
+    said = scrub(said, model)
+    if status in (401, 403):
+        # The upstream's own words name (part of) the key; ours name where it comes from.
+        message = f"The provider of model `{model.name}` refused its key ({status}): check {model.key_name}."
+        type = rule.type  # noqa: A001
+    else:
+        message = f"Model `{model.name}`: {said}" if said else f"Model `{model.name}` answered with status {status}."
+    return UpstreamError(
+        message,
+        status=rule.status,
+        type=type or rule.type,
+        code=code or rule.code,
+        param=param,
+        outcome=rule.outcome,
+        next_model=rule.next_model,
+        upstream_status=status,
+        headers=forwarded(headers or {}),
+    )
+
+
+def unreachable(model: Model, why: str) -> UpstreamError:
+    """No connection, or one that broke."""
+    return UpstreamError(
+        f"Model `{model.name}` cannot be reached: {scrub(why, model)}", status=502, code="upstream_unreachable"
+    )
+
+
+def timed_out(model: Model, seconds: float) -> UpstreamError:
+    """Nothing came in time."""
+    return UpstreamError(
+        f"Model `{model.name}` did not answer within {seconds:g} s.",
+        status=504,
+        type="timeout_error",
+        code="upstream_timeout",
+        outcome="timeout",
+    )
+
+
+def broken_reply(model: Model, what: str) -> UpstreamError:
+    """The upstream answered with something that is no chat completion, or broke off."""
+    return UpstreamError(
+        f"Model `{model.name}` sent a broken reply: {what}", status=502, code="upstream_broken_reply", outcome="error"
+    )
+
+
+def forwarded(headers: Mapping[str, str]) -> dict[str, str]:
+    """The headers of an upstream that a client can use: when to come back, and what is left of its limits."""
+    lowered = ((name.lower(), value) for name, value in headers.items())
+    return {name: value for name, value in lowered if name in FORWARDED or name.startswith(FORWARDED_PREFIX)}
+
+
+_SECRETS = re.compile(r"(?:sk|pk|rk|gsk|xai|key|AIza)[-_][\w*.\-]{6,}|AIza[\w\-]{10,}|Bearer\s+\S+")
+_URLS = re.compile(r"https?://[^\s\"'<>]+|\b\d{1,3}(?:\.\d{1,3}){3}(?::\d+)?")
+
+
+def scrub(text: str, model: Model) -> str:
+    """`text` without the model's key, anything that looks like a key, or a host."""
+    if model.api_key:
+        text = text.replace(model.api_key, "[key]")
+    host = urlsplit(model.base_url).netloc if model.base_url else ""
+    if host:
+        text = text.replace(host, "[host]").replace(host.partition(":")[0], "[host]")
+    return _URLS.sub("[url]", _SECRETS.sub("[key]", text))[:2000]
