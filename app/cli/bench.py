@@ -1,0 +1,273 @@
+"""`hullspeed bench …`: suites in, runs and scores out."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from app.cli.options import ConfigOption, DataDirOption, JsonFlag, run_async
+
+if TYPE_CHECKING:
+    from app.bench.plan import Plan
+    from app.bench.report import Report
+    from app.bench.suite import Suite
+
+app = typer.Typer(help="Import suites, replay them through a running proxy, and score routers.", no_args_is_help=True)
+imports = typer.Typer(help="Bring data in.", no_args_is_help=True)
+app.add_typer(imports, name="import")
+
+RoutersOption = Annotated[
+    list[str],
+    typer.Option("--router", "-r", help="Router, e.g. knn or knn:k=50, or an artifact's folder. May be repeated."),
+]
+TradeoffsOption = Annotated[str, typer.Option(help="Comma-separated, each in [0, 1]: 0 = quality only, 1 = cost only.")]
+SplitOption = Annotated[Literal["all", "train", "test"], typer.Option(help="Which part of the suite.")]
+SeedOption = Annotated[int, typer.Option(min=0, help="Seeds the split, the routers and the bootstrap.")]
+LimitOption = Annotated[int | None, typer.Option(min=1, help="Most items; a seeded sample of the part.")]
+GraderOption = Annotated[
+    str | None, typer.Option(help="Grade replies with this instead of the suite's grader; `recorded`: do not grade.")
+]
+JsonFileOption = Annotated[Path | None, typer.Option("--json", help="Write the report as JSON; `-`: to the terminal.")]
+HtmlOption = Annotated[Path | None, typer.Option("--output", "-o", help="Write the report as one HTML file.")]
+DEFAULT_TRADEOFFS = "0,0.2,0.4,0.6,0.8,1"
+
+
+@imports.command("outcomes")
+def import_outcomes(
+    file: Annotated[Path, typer.Argument(help="Parquet with one row per (item, model).")],
+    name: Annotated[str, typer.Option(help="Name of the suite.")],
+    items: Annotated[Path | None, typer.Option(help="Parquet of items with targets.")] = None,
+    grader: Annotated[str | None, typer.Option(help="How replies are graded; without one, recorded quality.")] = None,
+    replace: Annotated[bool, typer.Option("--replace", help="Replace a suite of that name.")] = False,
+    data_dir: DataDirOption = None,
+) -> None:
+    """Import recorded outcomes (long table) as a suite."""
+    from app.bench import importers
+
+    _keep(importers.import_outcomes(file, items, name, grader=grader), data_dir, replace=replace)
+
+
+@imports.command("items")
+def import_items(
+    file: Annotated[Path, typer.Argument(help="JSON lines: id, category, input, target, grader.")],
+    name: Annotated[str, typer.Option(help="Name of the suite.")],
+    grader: Annotated[str | None, typer.Option(help="Grader of items that name none.")] = None,
+    replace: Annotated[bool, typer.Option("--replace", help="Replace a suite of that name.")] = False,
+    data_dir: DataDirOption = None,
+) -> None:
+    """Import items without outcomes, to be asked live."""
+    from app.bench import importers
+
+    _keep(importers.import_items(file, name, grader), data_dir, replace=replace)
+
+
+def _keep(suite: Suite, data_dir: Path | None, *, replace: bool) -> None:
+    from app.bench import library
+    from app.bench.graders import agreement
+    from app.cli.store import open_database
+
+    async def work() -> None:
+        async with open_database(data_dir) as database:
+            await library.save(database, suite, replace=replace)
+
+    run_async(work())
+    categories: dict[str, int] = {}
+    for item in suite.items:
+        categories[item.category] = categories.get(item.category, 0) + 1
+    typer.echo(f"Suite `{suite.name}`: {len(suite.items):,} items in {len(categories)} categories")
+    typer.echo("  " + ", ".join(f"{name} {count:,}" for name, count in sorted(categories.items())))
+    if suite.recorded is not None:
+        models = suite.recorded.models
+        typer.echo(f"  {len(models)} recorded models, {len(models) * len(suite.items):,} outcomes, none missing")
+    if suite.description:
+        typer.echo(f"  {suite.description}")
+    gradable = all(item.target is not None for item in suite.items)
+    replies = suite.recorded is not None and all(reply is not None for reply in suite.recorded.replies.flat)
+    if not gradable or not replies:
+        return
+    used = suite.grader or "answer"
+    share, apart = agreement(suite, used)
+    said = f"grader `{used}` agrees with the recorded quality on {share:.2%} of the replies ({len(apart):,} differ)"
+    typer.echo(f"  {said}" + ("" if suite.grader else f"; recorded quality is used unless --grader {used} is given"))
+
+
+@app.command("list")
+def list_all(as_json: JsonFlag = False, data_dir: DataDirOption = None) -> None:
+    """Suites and runs."""
+    import msgspec
+    from rich.console import Console
+    from rich.table import Table
+
+    from app.cli.store import open_database
+    from app.store.runs import RunRow, list_runs
+    from app.store.suites import SuiteRow, list_suites
+
+    async def work() -> tuple[list[SuiteRow], list[RunRow]]:
+        async with open_database(data_dir) as database:
+            return await list_suites(database), await list_runs(database)
+
+    suites, runs = run_async(work())
+    if as_json:
+        typer.echo(msgspec.json.encode({"suites": suites, "runs": runs}).decode())
+        return
+    console = Console()
+    if not suites:
+        console.print("There is no suite yet: `hullspeed bench import outcomes FILE.parquet --name NAME` makes one.")
+        return
+    table = Table("suite", "items", "categories", "models", "quality", title="Suites", title_justify="left")
+    for suite in suites:
+        models = "none recorded" if suite.models is None else f"{len(suite.models)}"
+        models += " simulated" if suite.simulated else ""
+        table.add_row(
+            suite.name, f"{suite.items:,}", ", ".join(suite.categories), models, f"{suite.grader or 'recorded'}"
+        )
+    console.print(table)
+    table = Table("run", "suite", "status", "started", "routers", title="Runs", title_justify="left")
+    for run in runs:
+        routers = ", ".join(run.spec.get("routers", ()))
+        table.add_row(run.id, run.suite, run.status, f"{run.created_at:%Y-%m-%d %H:%M}", routers)
+    if runs:
+        console.print(table)
+
+
+@app.command()
+def score(
+    suite: Annotated[str, typer.Argument(help="Name of the suite.")],
+    router: RoutersOption,
+    tradeoffs: TradeoffsOption = DEFAULT_TRADEOFFS,
+    split: SplitOption = "test",
+    seed: SeedOption = 0,
+    limit: LimitOption = None,
+    grader: GraderOption = None,
+    json_file: JsonFileOption = None,
+    output: HtmlOption = None,
+    data_dir: DataDirOption = None,
+) -> None:
+    """Score routers on recorded outcomes, without calling anything."""
+    from app.bench.run import score as carry_out
+
+    plan = _plan(suite, router, tradeoffs, split, seed, limit, grader, data_dir)
+    _show(carry_out(plan), json_file, output)
+
+
+@app.command()
+def run(
+    suite: Annotated[str, typer.Argument(help="Name of the suite.")],
+    router: RoutersOption,
+    tradeoffs: TradeoffsOption = DEFAULT_TRADEOFFS,
+    split: SplitOption = "test",
+    seed: SeedOption = 0,
+    limit: LimitOption = None,
+    grader: GraderOption = None,
+    concurrency: Annotated[int, typer.Option(min=1, max=1000, help="Calls in flight.")] = 32,
+    url: Annotated[str | None, typer.Option(help="A running proxy; without it one is started for the run.")] = None,
+    upstream: Annotated[
+        Literal["recorded", "live"],
+        typer.Option(help="recorded: the suite's outcomes answer, free. live: the providers of the config do."),
+    ] = "recorded",
+    max_cost: Annotated[float | None, typer.Option(help="Stop once this many USD are spent.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Spend money without asking.")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Do not take up an unfinished run of the same plan.")] = False,
+    json_file: JsonFileOption = None,
+    output: HtmlOption = None,
+    config: ConfigOption = None,
+    data_dir: DataDirOption = None,
+) -> None:
+    """Replay a suite through a running proxy over HTTP and score its routers."""
+    from app.cli.replay import Wanted, replay
+
+    plan = _plan(suite, router, tradeoffs, split, seed, limit, grader, data_dir)
+    wanted = Wanted(
+        plan=plan,
+        url=url,
+        upstream=upstream,
+        concurrency=concurrency,
+        max_cost=None if max_cost is None else Decimal(str(max_cost)),
+        yes=yes,
+        fresh=fresh,
+        config=config,
+        data_dir=data_dir,
+        quiet=json_file is not None and str(json_file) == "-",
+    )
+    _show(run_async(replay(wanted)), json_file, output)
+
+
+@app.command()
+def report(
+    run: Annotated[str, typer.Argument(help="Id of the run, or the beginning of it.")],
+    json_file: JsonFileOption = None,
+    output: HtmlOption = None,
+    data_dir: DataDirOption = None,
+) -> None:
+    """Show the report of a finished run again."""
+    import msgspec
+
+    from app.bench.report import Report
+    from app.cli.store import open_database
+    from app.core.errors import HullspeedError
+    from app.store.runs import get_run
+
+    async def work() -> Report:
+        async with open_database(data_dir) as database:
+            found, stored = await get_run(database, run)
+            if stored is None:
+                raise HullspeedError(f"run {found.id} is not finished ({found.status}); the same command resumes it")
+            return msgspec.convert(stored, Report)
+
+    _show(run_async(work()), json_file, output)
+
+
+def _plan(
+    suite: str,
+    routers: list[str],
+    tradeoffs: str,
+    split: Literal["all", "train", "test"],
+    seed: int,
+    limit: int | None,
+    grader: str | None,
+    data_dir: Path | None,
+) -> Plan:
+    from app.bench import library
+    from app.bench.plan import Plan, RouterSpec
+    from app.cli.store import open_database
+    from app.core.errors import ConfigError
+
+    specs = tuple(RouterSpec.parse(text) for text in routers)
+    try:
+        values = tuple(float(text) for text in tradeoffs.split(","))
+    except ValueError:
+        raise ConfigError(f"--tradeoffs {tradeoffs!r} is not a comma-separated list of numbers") from None
+
+    async def work() -> Suite:
+        async with open_database(data_dir) as database:
+            return await library.load(database, suite)
+
+    return Plan(run_async(work()), specs, values, split, seed, limit, grader)
+
+
+def _show(report: Report, json_file: Path | None, output: Path | None) -> None:
+    import msgspec
+    from rich.console import Console
+
+    from app.bench.render_html import render_html
+    from app.bench.render_terminal import render_leaderboard
+    from app.core.errors import ConfigError
+
+    encoded = msgspec.json.encode(report)
+    to_terminal = json_file is not None and str(json_file) == "-"
+    try:
+        if json_file is not None and not to_terminal:
+            json_file.write_bytes(encoded + b"\n")
+        if output is not None:
+            output.write_text(render_html(report), encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"{error.filename} cannot be written: {error.strerror}") from None
+    if to_terminal:
+        typer.echo(encoded.decode())
+        return
+    render_leaderboard(report, Console())
+    if output is not None:
+        typer.echo(f"Report: {output.resolve()}")

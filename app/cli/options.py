@@ -1,0 +1,30 @@
+"""Options that several commands share, and how a command runs asynchronous work."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import typer
+
+T = TypeVar("T")
+
+ConfigOption = Annotated[
+    Path | None, typer.Option("--config", "-c", help="YAML file with model_list and routing.", show_envvar=False)
+]
+DataDirOption = Annotated[
+    Path | None, typer.Option("--data-dir", help="Where everything is kept (HULLSPEED_DATA_DIR).", show_default=False)
+]
+JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
+
+def run_async(work: Coroutine[Any, Any, T]) -> T:
+    """Run to the end in a new event loop: uvloop's where it is installed."""
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.run(work)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(work)

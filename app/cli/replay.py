@@ -1,0 +1,230 @@
+"""A replay as a command carries it out: a proxy of its own or a running one, a progress bar, the report."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import Literal
+
+import httpx
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from app.bench.local import recorded_catalog, recorded_upstream
+from app.bench.plan import Plan
+from app.bench.replay import Progress as Done
+from app.bench.report import Report
+from app.bench.run import Target
+from app.bench.run import replay as carry_out
+from app.cli.store import open_database
+from app.core.config import Config, load_config
+from app.core.errors import ConfigError
+from app.core.logs import configure_logging
+from app.core.settings import Settings, load_settings
+from app.main import Proxy, bind, serving
+from app.store.database import Database
+from app.store.runs import RunRow
+from routers import Router
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What `bench run` was asked for."""
+
+    plan: Plan
+    url: str | None
+    upstream: Literal["recorded", "live"]
+    concurrency: int
+    max_cost: Decimal | None
+    yes: bool
+    fresh: bool
+    config: Path | None
+    data_dir: Path | None
+    quiet: bool
+
+
+async def replay(wanted: Wanted) -> Report:
+    """Replay as asked, showing progress on standard error."""
+    settings = load_settings(config=wanted.config, data_dir=wanted.data_dir, host="127.0.0.1")
+    configure_logging(settings.log_level, settings.log_format)
+    built = {} if wanted.url else wanted.plan.build()
+    async with (
+        open_database(settings=settings) as database,
+        _target(wanted, settings, database, built) as target,
+    ):
+        return await show_replay(
+            wanted.plan,
+            target,
+            database,
+            built,
+            concurrency=wanted.concurrency,
+            max_cost=wanted.max_cost,
+            fresh=wanted.fresh,
+            quiet=wanted.quiet,
+        )
+
+
+async def show_replay(
+    plan: Plan,
+    target: Target,
+    database: Database,
+    built: dict[str, Router],
+    *,
+    concurrency: int,
+    max_cost: Decimal | None = None,
+    fresh: bool = False,
+    quiet: bool = False,
+) -> Report:
+    """Replay with a progress bar, and say afterwards how fast it went."""
+    total = len(plan.routers) * len(plan.tradeoffs) * len(plan.rows)
+    with progress_bar(total, quiet=quiet) as bar:
+        report, progress = await carry_out(
+            plan,
+            target,
+            database,
+            built,
+            concurrency=concurrency,
+            max_cost=max_cost,
+            fresh=fresh,
+            on_start=bar.start,
+            on_progress=bar.advance,
+        )
+    if not quiet:
+        typer.echo(bar.summary(report.run or "", progress), err=True)
+    return report
+
+
+class Bar:
+    """One progress bar over the calls of a run."""
+
+    def __init__(self, progress: Progress, total: int) -> None:
+        self.progress = progress
+        self.task = progress.add_task("replaying", total=total, detail="")
+        self.earlier = 0
+        self.shown = 0
+
+    def start(self, run: RunRow, done: int, total: int) -> None:
+        """The run begins, or goes on after `done` calls."""
+        self.earlier = done
+        if done:
+            self.progress.console.print(f"resuming run {run.id}: {done:,} of {total:,} calls are done")
+        self.progress.update(self.task, total=total, completed=done)
+
+    def advance(self, done: Done) -> None:
+        """Called after every call; drawing is rarer."""
+        if done.done - self.shown >= 20 or done.done == done.total:
+            self.shown = done.done
+            detail = f"{done.rate:,.0f} calls/s  ${done.cost:.4f}  quality {done.quality / done.done:.3f}"
+            if done.failed:
+                detail += f"  {done.failed:,} failed"
+            self.progress.update(self.task, completed=self.earlier + done.done, detail=detail)
+
+    def summary(self, run: str, done: Done) -> str:
+        """What to say at the end."""
+        failed = f", {done.failed:,} failed" if done.failed else ""
+        speed = f" at {done.rate:,.0f} calls/s" if done.done else ""
+        return f"Run {run}: {done.done:,} calls over HTTP{speed}, ${done.cost:.4f} billed{failed}"
+
+
+@contextmanager
+def progress_bar(total: int, *, quiet: bool) -> Iterator[Bar]:
+    """On standard error, and only where that is a terminal."""
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[detail]}"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, disable=quiet or not console.is_terminal) as progress:
+        yield Bar(progress, total)
+
+
+@asynccontextmanager
+async def _target(
+    wanted: Wanted, settings: Settings, database: Database, built: dict[str, Router]
+) -> AsyncIterator[Target]:
+    if wanted.url is not None:
+        key = settings.api_key.get_secret_value() if settings.api_key else None
+        yield await _running(wanted, wanted.url, key)
+        return
+    proxy = _own_proxy(wanted, settings, database, built)
+    if wanted.upstream == "live":
+        _ask_before_spending(wanted, proxy)
+    sock = bind("127.0.0.1", 0)
+    try:
+        async with serving(proxy, sock) as url:
+            yield Target(url, wanted.upstream, wanted.upstream == "recorded", proxy.api_key)
+    finally:
+        sock.close()
+
+
+def _own_proxy(wanted: Wanted, settings: Settings, database: Database, built: dict[str, Router]) -> Proxy:
+    if wanted.upstream == "live":
+        config = load_config(settings.config) if settings.config else Config()
+        return Proxy(settings, config, routers=built, database=database)
+    upstream = recorded_upstream(wanted.plan.suite)
+    catalog = recorded_catalog(wanted.plan.suite, upstream)
+    return Proxy(
+        settings, Config(), catalog=catalog, upstreams={"recorded": upstream}, routers=built, database=database
+    )
+
+
+async def _running(wanted: Wanted, url: str, key: str | None) -> Target:
+    """A proxy somebody else started: it must have the routers, and what it serves decides what stands beside them."""
+    headers = {"authorization": f"Bearer {key}"} if key else {}
+    try:
+        async with httpx.AsyncClient(timeout=10, headers=headers) as client:
+            reply = await client.get(f"{url.rstrip('/')}/v1/models")
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        raise ConfigError(f"--url {url}: no proxy answers there ({type(error).__name__})", param="url") from None
+    if reply.status_code == 401:
+        raise ConfigError(f"--url {url}: the proxy wants its key; set HULLSPEED_API_KEY", param="url")
+    try:
+        listed = {entry["id"]: entry for entry in reply.json()["data"]}
+    except (ValueError, KeyError, TypeError):
+        raise ConfigError(f"--url {url}: what answers there is no Hullspeed proxy", param="url") from None
+    for spec in wanted.plan.routers:
+        if f"auto/{spec.text}" not in listed:
+            there = ", ".join(name.removeprefix("auto/") for name in listed if name.startswith("auto/"))
+            raise ConfigError(
+                f"--url {url}: the proxy there has no router `{spec.text}`; it has {there}", param="router"
+            )
+    recorded = wanted.plan.suite.recorded
+    models = {name for name, entry in listed.items() if entry.get("upstream")}
+    known = recorded is not None and models == set(recorded.models)
+    known = known and all(listed[name]["upstream"] in ("recorded", "simulated") for name in models)
+    kinds = {str(listed[name]["upstream"]) for name in models}
+    return Target(url, kinds.pop() if known and len(kinds) == 1 else "live", known, key)
+
+
+def _ask_before_spending(wanted: Wanted, proxy: Proxy) -> None:
+    """Show what a live run may cost, and ask; raises `ConfigError` where nobody can be asked."""
+    plan = wanted.plan
+    settings = len(plan.routers) * len(plan.tradeoffs)
+    per_model: dict[str, float | None] = {}
+    for name, candidate in proxy.catalog.candidates.items():
+        costs = [candidate.expected_cost(item.as_query().prompt_tokens) for item in plan.items]
+        known = [cost for cost in costs if cost is not None]
+        per_model[name] = sum(known) * settings if len(known) == len(costs) else None
+    priced = {name: cost for name, cost in per_model.items() if cost is not None}
+    calls = settings * len(plan.rows)
+    if priced:
+        low, high = min(priced.values()), max(priced.values())
+        cost = f"between ${low:.2f} and ${high:.2f} (256 completion tokens each assumed)"
+    else:
+        cost = "an unknown amount: no model has a price"
+    cap = f", stopped at ${wanted.max_cost}" if wanted.max_cost is not None else ", with no --max-cost"
+    typer.echo(f"{calls:,} calls to live providers will cost {cost}{cap}.", err=True)
+    if wanted.yes:
+        return
+    if not sys.stdin.isatty():
+        raise ConfigError("a live run spends money: confirm with --yes (and set --max-cost)")
+    typer.confirm("Go on?", abort=True, err=True)
