@@ -1,8 +1,8 @@
 """The policy interface: what a router may look at, and what it answers.
 
-A router ranks *all* usable candidates rather than naming one, so that the proxy can fall back down the ranking
-without asking again, and so that off-policy estimates find the propensity of every choice. *Declining* (an empty
-ranking) is a normal outcome: the proxy then serves its configured default and says so.
+A router ranks *all* usable candidates rather than naming one, so that the proxy can fall back down the
+ranking without asking again, and so that off-policy estimates find the propensity of every choice. *Declining*
+(an empty ranking) is a normal outcome: the proxy then serves its configured default and says so.
 """
 
 from __future__ import annotations
@@ -122,13 +122,13 @@ class Decision:
 
 
 class Router(ABC):
-    """A routing policy. Constructed once, then asked for every request; it must not change state while routing."""
+    """A routing policy: constructed once, then asked for every request; it does not change while routing."""
 
     name: ClassVar[str]
     version: ClassVar[str] = "1"
     fast: ClassVar[bool] = False
-    """True where a decision surely takes less than a few milliseconds: it may then run on the event loop. Others are
-    run in a thread, where the deadline can be kept."""
+    """True where a decision surely takes less than a few milliseconds: it may then run on the event loop. Others
+    are run in a thread, where the deadline can be kept."""
     bench_only: ClassVar[bool] = False
     """True for a router that knows what it could not know when serving (the oracle)."""
 
@@ -140,14 +140,21 @@ class Router(ABC):
 class TrainableRouter(Router):
     """A router that is fitted to outcomes and kept as an artifact folder."""
 
+    needs_training: ClassVar[bool] = True
+    """False where the constructor alone makes a router that serves, and training only improves it."""
+
     @classmethod
     @abstractmethod
     def fit(cls, outcomes: Outcomes, **params: Any) -> Self:
         """Fit to `outcomes`; raises `ValueError` that names the parameter when `params` are wrong."""
 
     @abstractmethod
-    def save(self, folder: Path) -> None:
-        """Write the artifact (see `routers.artifacts`) to `folder`, which must not hold one yet."""
+    def save(self, folder: Path, *, overwrite: bool = False) -> None:
+        """Write the artifact (see `routers.artifacts`) to `folder`.
+
+        Raises `routers.artifacts.ArtifactError` when the folder holds something already; with `overwrite` an
+        artifact is replaced, anything else still refused.
+        """
 
     @classmethod
     @abstractmethod
@@ -157,7 +164,9 @@ class TrainableRouter(Router):
 
 def seed_for(*parts: object) -> int:
     """A 63-bit seed from `parts`, the same on every machine and in every process."""
-    digest = hashlib.blake2b("\x1f".join(map(str, parts)).encode(), digest_size=8).digest()
+    text = "\x1f".join(map(str, parts))
+    # A client may send half a surrogate pair; a seed must not fail on it.
+    digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
     return int.from_bytes(digest, "big") >> 1
 
 

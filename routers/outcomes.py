@@ -36,7 +36,11 @@ class Outcomes:
 
     def __post_init__(self) -> None:
         n, m = len(self.items), len(self.models)
-        for name, length in (("prompts", len(self.prompts)), ("lengths", len(self.lengths)), ("categories", len(self.categories))):
+        for name, length in (
+            ("prompts", len(self.prompts)),
+            ("lengths", len(self.lengths)),
+            ("categories", len(self.categories)),
+        ):
             if length != n:
                 raise ValueError(f"outcomes: {name} has {length} entries for {n} items")
         for name, matrix in (("quality", self.quality), ("cost", self.cost)):
@@ -47,8 +51,8 @@ class Outcomes:
         known = self.quality[~np.isnan(self.quality)]
         if known.size and (known.min() < 0 or known.max() > 1):
             raise ValueError("outcomes: quality lies outside [0, 1]")
-        if np.any(self.cost < 0):
-            raise ValueError("outcomes: cost is negative")
+        if np.any(self.cost < 0) or np.any(np.isinf(self.cost)):
+            raise ValueError("outcomes: cost is negative or infinite")
 
     def take(self, rows: Sequence[int] | NDArray[Any]) -> Outcomes:
         """The same table with only the items at `rows`, in that order."""
@@ -65,23 +69,29 @@ class Outcomes:
         )
 
     def mean_costs(self) -> NDArray[np.float64]:
-        """Mean USD per call of each model over the items it has an outcome for, shape (m,)."""
-        return np.nanmean(self.cost, axis=0)
+        """Mean USD per call of each model over the items it has an outcome for, shape (m,); NaN where none."""
+        known = ~np.isnan(self.cost)
+        totals = np.where(known, self.cost, 0.0).sum(axis=0)
+        counts = known.sum(axis=0)
+        means: NDArray[np.float64] = np.where(counts > 0, totals / np.maximum(counts, 1), np.nan)
+        return means
 
     def candidates(self) -> tuple[Candidate, ...]:
         """The pool as a router sees it when nothing but these outcomes is known of it."""
         return tuple(
-            Candidate(model, mean_cost=float(cost))
+            Candidate(model, mean_cost=None if np.isnan(cost) else float(cost))
             for model, cost in zip(self.models, self.mean_costs(), strict=True)
         )
 
     def digest(self) -> str:
-        """SHA-256 over ids, prompts, models and both matrices: equal tables, equal digests."""
+        """SHA-256 over ids, prompts, lengths, models and both matrices: equal tables, equal digests."""
         hasher = hashlib.sha256()
         for texts in (self.items, self.prompts, self.models):
+            hasher.update(len(texts).to_bytes(8, "big"))
             for text in texts:
-                raw = text.encode()
+                raw = text.encode("utf-8", "surrogatepass")
                 hasher.update(len(raw).to_bytes(8, "big") + raw)
-        hasher.update(np.ascontiguousarray(self.quality).tobytes())
-        hasher.update(np.ascontiguousarray(self.cost).tobytes())
+        hasher.update(np.asarray(self.lengths, dtype="<i8").tobytes())
+        for matrix in (self.quality, self.cost):
+            hasher.update(np.asarray(matrix, dtype="<f8").tobytes())
         return hasher.hexdigest()

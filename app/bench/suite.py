@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -11,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from routers import Outcomes, Query
+from routers.base import message_text
 
 Split = Literal["all", "train", "test"]
 TRAIN_SHARE = 0.7
@@ -31,6 +33,12 @@ class Item(msgspec.Struct, frozen=True, kw_only=True):
     def as_query(self) -> Query:
         """The item as a router sees its text (no candidates)."""
         return Query(self.messages, ())
+
+
+def _bare_text(item: Item) -> str:
+    """The item's text without case, spaces and punctuation; its id where there is no text."""
+    text = " ".join(message_text(message) for message in item.messages)
+    return re.sub(r"[\W_]+", "", text.casefold()) or f"id {item.id}"
 
 
 @dataclass(frozen=True)
@@ -63,28 +71,43 @@ class Suite:
     """True where the recorded models are simulated ones."""
     description: str = ""
 
+    def __post_init__(self) -> None:
+        if len({item.id for item in self.items}) != len(self.items):
+            raise ValueError(f"suite {self.name!r}: ids of items must be unique")
+        if self.recorded is None:
+            return
+        shape = (len(self.items), len(self.recorded.models))
+        for name in ("quality", "cost", "prompt_tokens", "completion_tokens", "replies"):
+            found = getattr(self.recorded, name).shape
+            if found != shape:
+                raise ValueError(f"suite {self.name!r}: recorded {name} has shape {found}, expected {shape}")
+
     @property
     def digest(self) -> str:
         """SHA-256 over ids, messages, targets and graders of all items, in order."""
         return hashlib.sha256(msgspec.json.encode([self.grader, list(self.items)], order="sorted")).hexdigest()
 
     def rows(self, split: Split, seed: int) -> NDArray[np.int64]:
-        """Positions of the items of a part, ascending; 70 % of each category are `train`.
+        """Positions of the items of a part, ascending; about 70 % of each category are `train`.
 
-        Within a category the ids are sorted and shuffled with `seed`, so the split depends on ids and seed alone, not
-        on the order of a file.
+        Within a category the ids are sorted and shuffled with `seed`, so the split depends on ids, texts and seed
+        alone, not on the order of a file. Items whose texts differ in nothing but case, spaces and punctuation stand
+        on the same side, across categories too: a router must not be tested on what it was fitted to.
         """
         if split == "all":
             return np.arange(len(self.items))
         train = np.zeros(len(self.items), dtype=bool)
+        side: dict[str, bool] = {}
         for category in sorted({item.category for item in self.items}):
             members = sorted(
                 (index for index, item in enumerate(self.items) if item.category == category),
                 key=lambda index: self.items[index].id,
             )
-            order = np.random.default_rng([seed, len(members)]).permutation(len(members))
-            for place in order[: round(TRAIN_SHARE * len(members))]:
-                train[members[place]] = True
+            room = round(TRAIN_SHARE * len(members))
+            for place in np.random.default_rng([seed, len(members)]).permutation(len(members)).tolist():
+                member = members[place]
+                train[member] = side.setdefault(_bare_text(self.items[member]), room > 0)
+                room -= int(train[member])
         return np.flatnonzero(train if split == "train" else ~train)
 
     def outcomes(self, quality: NDArray[np.float64] | None = None) -> Outcomes:

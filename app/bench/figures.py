@@ -1,0 +1,196 @@
+"""The figures of a report: what is stored, printed, shown as a page and given out as JSON.
+
+Nothing in it is rounded and nothing is NaN: what is not known is null, and a note says why. Money is USD per 1,000
+requests, time is seconds, qualities and shares lie in [0, 1].
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Literal
+
+import msgspec
+
+Kind = Literal["replay", "score"]
+
+
+class Interval(msgspec.Struct, frozen=True, kw_only=True):
+    """95 % percentile interval of a paired bootstrap over prompts."""
+
+    low: float
+    high: float
+
+
+class Estimate(msgspec.Struct, frozen=True, kw_only=True):
+    """A figure with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+class Percentiles(msgspec.Struct, frozen=True, kw_only=True):
+    """Of seconds."""
+
+    p50: float
+    p95: float
+    p99: float
+
+
+class Mark(msgspec.Struct, frozen=True, kw_only=True):
+    """A place in the cost-quality plane."""
+
+    quality: float
+    cost_per_1k: float
+
+
+class Single(msgspec.Struct, frozen=True, kw_only=True):
+    """A model asked for everything."""
+
+    model: str
+    quality: float
+    cost_per_1k: float
+    coverage: float = 1.0
+    """Share of the items it has an outcome for; the others count as failed calls."""
+
+
+class Oracle(msgspec.Struct, frozen=True, kw_only=True):
+    """The best model of every prompt, ties to the cheapest, by one who has seen the answers."""
+
+    quality: float
+    cost_per_1k: float
+    aiq: float
+    """Of the curve argmax q − λc per prompt, over all λ."""
+    unsolved: float
+    """Share of the prompts on which no model scores more than 0."""
+    solved_by_all: float
+    """Share of the prompts on which every model scores 1."""
+    curve: tuple[Mark, ...] = ()
+    """That curve, thinned for drawing."""
+
+
+class Zero(msgspec.Struct, frozen=True, kw_only=True):
+    """The zero router: blind mixing of single models along their hull."""
+
+    aiq: float
+    hull: tuple[Single, ...] = ()
+
+
+class PointReport(msgspec.Struct, frozen=True, kw_only=True):
+    """A router at one tradeoff."""
+
+    tradeoff: float
+    n: int
+    coverage: float
+    """Share of the items that were answered; the others count as quality 0."""
+    quality: float
+    cost_per_1k: float
+    quality_interval: Interval
+    cost_interval: Interval
+    """USD per 1,000 requests."""
+    share: dict[str, float]
+    """Model → part of all items it answered, largest first; the parts add up to `coverage`."""
+    entropy: float
+    """Of the shares, in bits: 0 where one model answers everything."""
+    pareto: bool
+    """No other point of this report, single models included, is as cheap and better or as good and cheaper."""
+    latency: Percentiles | None = None
+    """End to end; None where nothing was called."""
+    overhead: Percentiles | None = None
+    """Hullspeed's own part of it; None where nothing was called."""
+    opt_sel: float | None = None
+    """Share of the items on which the oracle's model answered."""
+    opt_cost: float | None = None
+    """The oracle's cost / this cost; None where this is 0."""
+    opt_acc: float | None = None
+    """This quality / the oracle's; None where that is 0."""
+    regret: float | None = None
+    """Mean utility q − λc lost against the best pick of each prompt, at this tradeoff; None at tradeoff 1."""
+
+
+class RouterReport(msgspec.Struct, frozen=True, kw_only=True):
+    """A router at all its tradeoffs."""
+
+    router: str
+    params: dict[str, Any]
+    points: tuple[PointReport, ...]
+    best_point: int
+    """Position in `points` of the highest utility at an even tradeoff (0.5): one setting to show where there is room
+    for only one, chosen by a rule that knows no router."""
+    hull: tuple[Mark, ...]
+    """Non-decreasing concave hull of the points, ascending in cost."""
+    aiq: float | None = None
+    aiq_interval: Interval | None = None
+    delta_aiq: Estimate | None = None
+    """AIQ minus the zero router's."""
+    verdict: str | None = None
+    """`better than the zero router`, `worse than the zero router` or `no difference shown`."""
+    aiq_log: float | None = None
+    """None where the cheapest model is free."""
+    aiq_rb_compat: float | None = None
+    """As RouterBench computes it; depends on which routers are compared."""
+    gap_closed: float | None = None
+    """Part of the way from the zero router to the oracle."""
+    cost_save: float | None = None
+    """Part of the best single model's cost saved at its quality; None where that quality is not reached."""
+    perf_gain: float | None = None
+    pareto_dist: float | None = None
+    """Mean distance of the points to the Pareto set of this report, in ranges of the pool."""
+
+
+class Baselines(msgspec.Struct, frozen=True, kw_only=True):
+    """What every router stands beside."""
+
+    cheapest: Single
+    best_single: Single
+    random: Mark
+    """The expectation of a uniform choice."""
+    oracle: Oracle
+    zero: Zero
+    length: RouterReport | None = None
+    """Routes by the prompt's length alone; None where it could not be fitted (a note says why)."""
+    know_dataset: RouterReport | None = None
+    """The best model per category; None where there is nothing to fit it to."""
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """All figures of one run."""
+
+    suite: str
+    suite_digest: str
+    """SHA-256 of the items."""
+    simulated: bool
+    """True where the models are simulated ones: the figures then say nothing about real models."""
+    n: int
+    """Scored items, the same for every router."""
+    split: str
+    seed: int
+    kind: Kind
+    """`replay`: through the running proxy; `score`: from recorded outcomes, nothing was called."""
+    run: str | None
+    upstream: str | None
+    """What answered the calls of a replay, e.g. `recorded`."""
+    quality_source: str
+    """`recorded`, or `grader:<name>`."""
+    draws: int
+    """Of the bootstrap behind every interval."""
+    created_at: datetime
+    versions: dict[str, str]
+    headline: str
+    """The result in words."""
+    notes: tuple[str, ...]
+    """What a reader has to know to read the figures right."""
+    pool: tuple[Single, ...]
+    """The single models, ascending in cost; empty where nothing is recorded."""
+    baselines: Baselines | None
+    """None where nothing is recorded to compute them from."""
+    routers: tuple[RouterReport, ...]
+
+    def to_json(self) -> bytes:
+        """The report as JSON, indented."""
+        return msgspec.json.format(msgspec.json.encode(self), indent=2)
+
+    @classmethod
+    def from_json(cls, raw: bytes | str) -> Report:
+        """A stored report; raises `msgspec.ValidationError` where it is none."""
+        return msgspec.json.decode(raw, type=cls)

@@ -1,0 +1,362 @@
+"""The report as one HTML file that needs no network: everything it shows and runs stands in it.
+
+The page forbids itself any request (its content security policy allows inline code and nothing else), so it can be
+mailed, archived or opened from a folder. All text goes through escaping: names of models, suites and routers are
+whatever somebody wrote into a file.
+"""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterator, Sequence
+from functools import cache
+from typing import Any, NamedTuple
+
+import msgspec
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from plotly.offline import get_plotlyjs
+
+from app.bench import wording
+from app.bench.figures import Baselines, Estimate, Interval, Mark, Percentiles, PointReport, Report, RouterReport
+
+UNKNOWN = "–"
+SERIES = ("#4269d0", "#ff725c", "#3ca951", "#a463f2", "#e0a100", "#2aa5a0", "#e8579a", "#9c6b4e", "#5c9ded", "#8a8f2a")
+"""Colours of the routers: told apart on white and on black, in this order."""
+SCALE = ((42, 157, 143), (138, 177, 125), (233, 196, 106), (244, 162, 97), (214, 93, 66))
+"""Colours of the models from the cheapest to the dearest."""
+LEAST_LABEL = 0.12
+"""Least part of a bar that has room for its percentage."""
+LEAST_REACH = 0.005
+"""Least half width of the axis of differences: where all are nothing, it must not magnify nothing."""
+TONES = {wording.BETTER: "better", wording.WORSE: "worse", wording.UNDECIDED: "undecided"}
+
+
+def render_html(report: Report) -> str:
+    """The whole page; a few megabytes, because plotly.js is in it."""
+    lines = list(_lines(report))
+    return (
+        _environment()
+        .get_template("report.html")
+        .render(
+            report=report,
+            facts=wording.facts(report),
+            undecided=[line.name for line in lines if line.verdict == wording.UNDECIDED],
+            lines=lines,
+            called=any(point.latency or point.overhead for router in report.routers for point in router.points),
+            scale=_Scale.of(report),
+            settings=[(router, list(_settings(router))) for router in _asked(report)],
+            shares=_shares(report),
+            figure=_script_json(_figure(report)),
+            plotly=Markup(get_plotlyjs()),  # noqa: S704 (the library itself, from the installed package)
+            fitted=wording.FITTED,
+            unknown=UNKNOWN,
+        )
+    )
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("app.pages"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["percent"] = _percent
+    environment.filters["signed_percent"] = lambda part: UNKNOWN if part is None else f"{part:+.1%}".replace("-", "−")
+    environment.filters["json"] = lambda value: msgspec.json.encode(value).decode()
+    return environment
+
+
+def _asked(report: Report) -> list[RouterReport]:
+    """The routers best first, then the fitted baselines."""
+    around = report.baselines
+    fitted = [around.know_dataset, around.length] if around is not None else []
+    return [*wording.by_aiq(report.routers), *(router for router in fitted if router is not None)]
+
+
+def _label(report: Report, router: RouterReport) -> str:
+    is_baseline = not any(router is other for other in report.routers)
+    return wording.FITTED[router.router] if is_baseline else router.router
+
+
+# ---------------------------------------------------------------------------------------------- leaderboard
+
+
+class _Line(NamedTuple):
+    """One row of the leaderboard."""
+
+    name: str
+    baseline: bool
+    colour: str | None
+    aiq: str
+    delta: Estimate | None
+    figure: str
+    """The difference with its interval, written out."""
+    verdict: str | None
+    tone: str
+    setting: str
+    quality: str
+    cost: str
+    saved: str
+    latency: str
+    overhead: str
+    remark: str
+    """Which models a baseline stands for; empty for a router, whose models have a section of their own."""
+
+
+def _lines(report: Report) -> Iterator[_Line]:
+    for place, router in enumerate(wording.by_aiq(report.routers)):
+        yield _router_line(router, router.router, colour=SERIES[place % len(SERIES)])
+    around = report.baselines
+    if around is None:
+        return
+    oracle = around.oracle
+    yield _plain_line("oracle", oracle.aiq, oracle, "best model of each prompt")
+    for name, fitted in (("know_dataset", around.know_dataset), ("length", around.length)):
+        if fitted is not None:
+            yield _router_line(fitted, wording.FITTED[name], colour=None)
+    yield _plain_line("zero router", around.zero.aiq, None, " → ".join(single.model for single in around.zero.hull))
+    yield _plain_line("best single", None, around.best_single, around.best_single.model)
+    yield _plain_line("random", None, around.random, "every model alike")
+    yield _plain_line("cheapest", None, around.cheapest, around.cheapest.model)
+
+
+def _router_line(router: RouterReport, name: str, *, colour: str | None) -> _Line:
+    point = router.points[router.best_point]
+    return _Line(
+        name=name,
+        baseline=colour is None,
+        colour=colour,
+        aiq=UNKNOWN if router.aiq is None else f"{router.aiq:.4f}",
+        delta=router.delta_aiq,
+        figure=_difference(router.delta_aiq),
+        verdict=router.verdict,
+        tone=TONES.get(router.verdict or "", ""),
+        setting=f"{point.tradeoff:g}",
+        quality=f"{point.quality:.3f}",
+        cost=wording.money(point.cost_per_1k),
+        saved=UNKNOWN if router.aiq is None else _saved(router.cost_save),
+        latency=_p50(point.latency),
+        overhead=_p50(point.overhead),
+        remark="",
+    )
+
+
+def _plain_line(name: str, aiq: float | None, at: Any, remark: str) -> _Line:
+    """A baseline that is no router: `at` has a quality and a cost, or is None."""
+    return _Line(
+        name=name,
+        baseline=True,
+        colour=None,
+        aiq=UNKNOWN if aiq is None else f"{aiq:.4f}",
+        delta=None,
+        figure=UNKNOWN,
+        verdict=None,
+        tone="",
+        setting=UNKNOWN,
+        quality=UNKNOWN if at is None else f"{at.quality:.3f}",
+        cost=UNKNOWN if at is None else wording.money(at.cost_per_1k),
+        saved=UNKNOWN,
+        latency=UNKNOWN,
+        overhead=UNKNOWN,
+        remark=remark,
+    )
+
+
+def _difference(delta: Estimate | None) -> str:
+    if delta is None:
+        return UNKNOWN
+    return f"{wording.signed(delta.value)} [{wording.signed(delta.low)}, {wording.signed(delta.high)}]"
+
+
+def _saved(part: float | None) -> str:
+    if part is None:
+        return "not reached"
+    return "0%" if abs(part) < 0.005 else f"{part:.0%}".replace("-", "−")
+
+
+def _percent(part: float) -> str:
+    return "<1%" if 0 < part < 0.005 else f"{part:.0%}"
+
+
+def _p50(times: Percentiles | None) -> str:
+    return UNKNOWN if times is None else wording.seconds(times.p50)
+
+
+class _Scale(NamedTuple):
+    """The axis that the intervals of all rows share, in differences of AIQ."""
+
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, report: Report) -> _Scale:
+        """Wide enough for all routers, the oracle of the bench apart: it would press all others into one place."""
+        deltas = [router.delta_aiq for router in _asked(report) if router.delta_aiq is not None]
+        near = sorted(deltas, key=lambda delta: abs(delta.value))
+        median = abs(near[len(near) // 2].value) if near else 0.0
+        kept = [delta for delta in near if abs(delta.value) <= max(4 * median, 0.02)]
+        reach = max((abs(edge) for delta in kept for edge in (delta.low, delta.high)), default=0.0)
+        reach = 1.08 * max(reach, LEAST_REACH)
+        return cls(-reach, reach)
+
+    def at(self, value: float) -> float:
+        """Place of a difference along the axis, in percent; what lies outside stands at the edge."""
+        return round(100 * min(max((value - self.low) / (self.high - self.low), 0.0), 1.0), 2)
+
+    def beyond(self, value: float) -> str:
+        """`left` or `right` where a difference lies outside the axis, else empty."""
+        return "left" if value < self.low else "right" if value > self.high else ""
+
+
+# ----------------------------------------------------------------------------------------------- all settings
+
+
+def _settings(router: RouterReport) -> Iterator[dict[str, str]]:
+    for point in router.points:
+        yield {
+            "t": f"{point.tradeoff:g}",
+            "quality": _spread(point.quality, point.quality_interval, "{:.3f}".format),
+            "$ per 1k": _spread(point.cost_per_1k, point.cost_interval, wording.money),
+            "coverage": f"{point.coverage:.1%}",
+            "latency p50 / p95 / p99": _percentiles(point.latency),
+            "overhead p50 / p95 / p99": _percentiles(point.overhead),
+            "oracle's pick": UNKNOWN if point.opt_sel is None else f"{point.opt_sel:.1%}",
+            "regret": UNKNOWN if point.regret is None else f"{point.regret:.4f}",
+            "Pareto": "yes" if point.pareto else "no",
+        }
+
+
+def _spread(value: float, interval: Interval, write: Any) -> str:
+    return f"{write(value)} [{write(interval.low)}, {write(interval.high)}]"
+
+
+def _percentiles(times: Percentiles | None) -> str:
+    if times is None:
+        return UNKNOWN
+    return " / ".join(wording.seconds(value) for value in (times.p50, times.p95, times.p99))
+
+
+# ----------------------------------------------------------------------------------------------------- shares
+
+
+class _Part(NamedTuple):
+    model: str
+    width: float
+    """Percent of the bar."""
+    colour: str
+    label: str
+
+
+def _shares(report: Report) -> dict[str, Any]:
+    """Which model answered how much: a bar per setting, its models from the cheapest to the dearest."""
+    asked = _asked(report)
+    order = [single.model for single in report.pool]
+    named = {model for router in asked for point in router.points for model in point.share}
+    order += sorted(named - set(order))
+    colours = {model: _shade(place, len(order)) for place, model in enumerate(order)}
+    return {
+        "legend": [(model, colours[model]) for model in order if model in named],
+        "by_cost": bool(report.pool),
+        "routers": [
+            (_label(report, router), [(point, _bar(point, order, colours)) for point in router.points])
+            for router in asked
+        ],
+    }
+
+
+def _bar(point: PointReport, order: Sequence[str], colours: dict[str, str]) -> list[_Part]:
+    parts = ((model, point.share[model]) for model in order if model in point.share)
+    return [
+        _Part(model, round(100 * part, 3), colours[model], _percent(part) if part >= LEAST_LABEL else "")
+        for model, part in parts
+    ]
+
+
+def _shade(place: int, count: int) -> str:
+    """A colour of `SCALE`, evenly spread over `count` models."""
+    along = place / max(count - 1, 1) * (len(SCALE) - 1)
+    left = min(int(along), len(SCALE) - 2)
+    mixed = (round(a + (b - a) * (along - left)) for a, b in zip(SCALE[left], SCALE[left + 1], strict=True))
+    return "#" + "".join(f"{channel:02x}" for channel in mixed)
+
+
+# ----------------------------------------------------------------------------------------------------- figure
+
+
+def _figure(report: Report) -> dict[str, Any]:
+    """What the page's script draws: series of points and lines, with plotly's own markup escaped in every name."""
+    around = report.baselines
+    series = list(_reference(report, around)) if around is not None else []
+    coloured = [(router, SERIES[place % len(SERIES)]) for place, router in enumerate(wording.by_aiq(report.routers))]
+    # The best is drawn last, so that it stands on top.
+    series += [_router_series(router, _plotly(router.router), colour) for router, colour in reversed(coloured)]
+    return {"series": series, "free": any(min(one["x"]) <= 0 for one in series)}
+
+
+def _reference(report: Report, around: Baselines) -> Iterator[dict[str, Any]]:
+    """The zero router's hull, the oracle, the fitted baselines, random choice and every single model."""
+    dearest = max(single.cost_per_1k for single in report.pool)
+    hull = [Mark(quality=single.quality, cost_per_1k=single.cost_per_1k) for single in around.zero.hull]
+    yield _line("zero router", [*hull, Mark(quality=hull[-1].quality, cost_per_1k=dearest)], "zero")
+    yield _line("oracle", list(around.oracle.curve), "oracle")
+    for name, router in (("know_dataset", around.know_dataset), ("length", around.length)):
+        if router is not None:
+            yield _router_series(router, wording.FITTED[name], None) | {"role": name}
+    yield _dots("random", [("random", around.random.cost_per_1k, around.random.quality)], "random")
+    yield _dots("single models", [(s.model, s.cost_per_1k, s.quality) for s in report.pool], "models")
+
+
+def _plotly(name: str) -> str:
+    """`name` as plotly's labels show it literally; quotes are left alone, because plotly would print their escapes."""
+    return html.escape(name, quote=False)
+
+
+def _line(name: str, marks: Sequence[Mark], role: str) -> dict[str, Any]:
+    return {
+        "name": name,
+        "role": role,
+        "x": [mark.cost_per_1k for mark in marks],
+        "y": [mark.quality for mark in marks],
+    }
+
+
+def _dots(name: str, dots: Sequence[tuple[str, float, float]], role: str) -> dict[str, Any]:
+    return {
+        "name": name,
+        "role": role,
+        "x": [cost for _, cost, _ in dots],
+        "y": [quality for _, _, quality in dots],
+        "labels": [_plotly(label) for label, _, _ in dots],
+        "text": [f"<b>{_plotly(label)}</b><br>quality {q:.3f}<br>${wording.money(c)} per 1k" for label, c, q in dots],
+    }
+
+
+def _router_series(router: RouterReport, name: str, colour: str | None) -> dict[str, Any]:
+    """`name` is escaped already."""
+    return {
+        "name": name,
+        "role": "router",
+        "colour": colour,
+        "x": [point.cost_per_1k for point in router.points],
+        "y": [point.quality for point in router.points],
+        "hull_x": [mark.cost_per_1k for mark in router.hull],
+        "hull_y": [mark.quality for mark in router.hull],
+        "text": [
+            f"<b>{name}</b>, t = {point.tradeoff:g}"
+            f"<br>quality {_spread(point.quality, point.quality_interval, '{:.3f}'.format)}"
+            f"<br>${_spread(point.cost_per_1k, point.cost_interval, wording.money)} per 1k"
+            for point in router.points
+        ],
+    }
+
+
+def _script_json(value: object) -> Markup:
+    """JSON that can stand in a script element: no character of it can end the element or open a comment."""
+    text = msgspec.json.encode(value).decode()
+    for character in "<>&\u2028\u2029":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return Markup(text)  # noqa: S704 (every character that means something to HTML was replaced)

@@ -1,0 +1,402 @@
+"""Build the report of one run from what every router did on the same items.
+
+Pure: the same arguments give the same figures, on every machine. All routers, the baselines and the pool are resampled
+together, so that each interval of a difference is a paired one.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import cached_property
+from importlib import metadata
+from itertools import accumulate
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from app.bench import baselines as base
+from app.bench import curves, wording
+from app.bench.baselines import ScoredPool
+from app.bench.curves import Floats, Hull, Point
+from app.bench.figures import (
+    Baselines,
+    Estimate,
+    Interval,
+    Kind,
+    Mark,
+    Oracle,
+    Percentiles,
+    PointReport,
+    Report,
+    RouterReport,
+    Single,
+    Zero,
+)
+from app.bench.results import RouterResult, Setting
+from app.bench.statistics import bootstrap_means, interval
+from app.bench.suite import Suite
+from routers import Outcomes
+from routers.base import price_of_quality
+
+__all__ = ["Report", "build_report"]
+
+EVEN = 0.5
+"""The tradeoff at which one setting of a router is picked to be shown alone."""
+CURVE_MARKS = 60
+"""Most vertices of the oracle's curve that are kept for drawing."""
+
+
+def build_report(
+    *,
+    suite: Suite,
+    rows: NDArray[np.int64],
+    split: str,
+    seed: int,
+    results: Sequence[RouterResult],
+    outcomes: Outcomes | None,
+    quality_source: str,
+    tradeoffs: Sequence[float],
+    kind: Kind,
+    run: str | None = None,
+    draws: int = 2000,
+    upstream: str | None = None,
+    notes: Sequence[str] = (),
+    bench_only: Collection[str] = ("oracle",),
+    created_at: datetime | None = None,
+) -> Report:
+    """The report on `results`, all of them about the items at `rows`, in that order.
+
+    `outcomes`: all items of the suite with the quality source in use, or None where nothing is recorded: pool,
+    baselines, AIQ and its difference are then left out, and a note says so. `tradeoffs`: settings of the fitted
+    baselines, which are fitted to `suite.rows("train", seed)`. `seed` also seeds the bootstrap. `bench_only`: names of
+    results that know what cannot be known when serving; they are shown but are never the headline. `created_at`: now
+    by default. Raises `ValueError` where there are no rows, a result is not about them, or the outcomes are not of this
+    suite.
+    """
+    if not len(rows):
+        raise ValueError("no items to score: the split is empty")
+    if outcomes is not None and outcomes.items != tuple(item.id for item in suite.items):
+        raise ValueError(f"outcomes: not of the same items as suite {suite.name!r}, or in another order")
+    results = [_checked(result, len(rows)) for result in results]
+    remarks = list(notes)
+    scored = outcomes.take(rows) if outcomes is not None else None
+    pool = ScoredPool.of(scored) if scored is not None else None
+    fitted = [] if outcomes is None else list(_fitted(suite, outcomes, rows, tradeoffs, seed, remarks))
+    plane = _Plane(pool, (*results, *fitted), _dearest(outcomes), draws, seed)
+    reports = [plane.router(place) for place in range(len(plane.results))]
+    routers, beside = reports[: len(results)], {report.router: report for report in reports[len(results) :]}
+    baselines = _baselines(pool, beside) if pool is not None else None
+    absent = [model for model in scored.models if model not in pool.models] if scored and pool else []
+    said = wording.notes(suite=suite, split=split, pool=pool, absent=absent, routers=routers, upstream=upstream)
+    serving = {router.router for router in routers} - set(bench_only)
+    return Report(
+        suite=suite.name,
+        suite_digest=suite.digest,
+        simulated=suite.simulated,
+        n=len(rows),
+        split=split,
+        seed=seed,
+        kind=kind,
+        run=run,
+        upstream=upstream,
+        quality_source=quality_source,
+        draws=draws,
+        created_at=created_at or datetime.now(UTC),
+        versions=_versions(),
+        headline=wording.headline(routers, baselines, n=len(rows), split=split, suite=suite, shown=serving),
+        notes=(*said, *remarks),
+        pool=_singles(pool) if pool is not None else (),
+        baselines=baselines,
+        routers=tuple(routers),
+    )
+
+
+def _checked(result: RouterResult, n: int) -> RouterResult:
+    """The result with unanswered items at quality 0; raises `ValueError` where it is not about n items."""
+    if not result.settings:
+        raise ValueError(f"router {result.router!r} has no settings")
+    for setting in result.settings:
+        where = f"router {result.router!r} at tradeoff {setting.tradeoff}"
+        arrays = {"model": len(setting.model), "quality": len(setting.quality), "cost": len(setting.cost)}
+        if any(length != n for length in (*arrays.values(), len(setting.answered))):
+            raise ValueError(f"{where}: not about the {n} scored items: {arrays}")
+        if not (np.isfinite(setting.quality).all() and np.isfinite(setting.cost).all()):
+            raise ValueError(f"{where}: a quality or cost is NaN or infinite; a failed call has quality 0")
+        if setting.cost.min() < 0:
+            raise ValueError(f"{where}: a cost is negative")
+    settings = (replace(s, quality=np.where(s.answered, s.quality, 0.0)) for s in result.settings)
+    return replace(result, settings=tuple(settings))
+
+
+def _dearest(outcomes: Outcomes | None) -> float:
+    """c_ref of the utility, as routers see it: the highest mean cost over all items of the suite."""
+    costs = outcomes.mean_costs() if outcomes is not None else np.zeros(0)
+    return float(costs[np.isfinite(costs)].max(initial=0.0))
+
+
+def _fitted(
+    suite: Suite,
+    outcomes: Outcomes,
+    rows: NDArray[np.int64],
+    tradeoffs: Sequence[float],
+    seed: int,
+    remarks: list[str],
+) -> Iterator[RouterResult]:
+    """The baselines that are fitted to the training part; what cannot be fitted is left out with a remark."""
+    train = suite.rows("train", seed)
+    try:
+        yield base.length(suite, outcomes, train, rows, tradeoffs, seed)
+    except ValueError as error:
+        remarks.append(f"The length baseline could not be fitted: {error}.")
+    try:
+        yield base.know_dataset(outcomes, train, rows, tradeoffs)
+    except ValueError as error:
+        remarks.append(f"The know-the-dataset baseline could not be fitted: {error}.")
+
+
+def _versions() -> dict[str, str]:
+    versions = {"python": platform.python_version(), "numpy": np.__version__}
+    try:
+        return {"hullspeed": metadata.version("hullspeed"), **versions}
+    except metadata.PackageNotFoundError:  # run from a source tree that was never installed
+        return versions
+
+
+# ------------------------------------------------------------------------------------------------ baselines
+
+
+def _single(pool: ScoredPool, model: int) -> Single:
+    point = pool.points[model]
+    return Single(
+        model=pool.models[model],
+        quality=point.quality,
+        cost_per_1k=1000 * point.cost,
+        coverage=float(pool.coverage[model]),
+    )
+
+
+def _singles(pool: ScoredPool) -> tuple[Single, ...]:
+    order = sorted(range(len(pool.models)), key=lambda model: (pool.points[model].cost, pool.models[model]))
+    return tuple(_single(pool, model) for model in order)
+
+
+def _baselines(pool: ScoredPool, fitted: dict[str, RouterReport]) -> Baselines:
+    best, random = pool.oracle.point, pool.random
+    return Baselines(
+        cheapest=_single(pool, pool.cheapest),
+        best_single=_single(pool, pool.best_single),
+        random=Mark(quality=random.quality, cost_per_1k=1000 * random.cost),
+        oracle=Oracle(
+            quality=best.quality,
+            cost_per_1k=1000 * best.cost,
+            aiq=curves.aiq(*pool.oracle_curve, pool.frame),
+            unsolved=pool.unsolved,
+            solved_by_all=pool.solved_by_all,
+            curve=_thinned(*pool.oracle_curve),
+        ),
+        zero=Zero(
+            aiq=curves.aiq(pool.zero.cost, pool.zero.quality, pool.frame),
+            hull=tuple(_single(pool, int(model)) for model in pool.zero.index),
+        ),
+        length=fitted.get("length"),
+        know_dataset=fitted.get("know_dataset"),
+    )
+
+
+def _thinned(cost: Floats, quality: Floats) -> tuple[Mark, ...]:
+    """At most `CURVE_MARKS` vertices of a curve, evenly over the quality it climbs, both ends kept."""
+    steps = np.searchsorted(quality, np.linspace(quality[0], quality[-1], CURVE_MARKS))
+    kept = np.unique(np.concatenate(([0], np.minimum(steps, len(cost) - 1), [len(cost) - 1])))
+    return _marks(cost[kept], quality[kept])
+
+
+def _marks(cost: Floats, quality: Floats) -> tuple[Mark, ...]:
+    return tuple(Mark(quality=float(q), cost_per_1k=1000 * float(c)) for c, q in zip(cost, quality, strict=True))
+
+
+# -------------------------------------------------------------------------------------------------- routers
+
+
+@dataclass(frozen=True)
+class _Plane:
+    """All points of the report, with the bootstrap samples of each."""
+
+    pool: ScoredPool | None
+    results: tuple[RouterResult, ...]
+    dearest: float
+    draws: int
+    seed: int
+
+    def router(self, place: int) -> RouterReport:
+        """The report on the result at `place`."""
+        result = self.results[place]
+        cost, quality = self._means(place)
+        hull = curves.ndch(cost, quality)
+        points = tuple(self._point(place, setting) for setting in range(len(result.settings)))
+        plain = RouterReport(
+            router=result.router,
+            params=msgspec.to_builtins(dict(result.params), enc_hook=str),
+            points=points,
+            best_point=self._best_point(cost, quality),
+            hull=_marks(hull.cost, hull.quality),
+        )
+        return plain if self.pool is None else self._against_pool(plain, place, self.pool, hull)
+
+    def _against_pool(self, plain: RouterReport, place: int, pool: ScoredPool, hull: Hull) -> RouterReport:
+        """`plain` with all that needs the pool to compare with."""
+        cost, quality = self._means(place)
+        score, zero = curves.aiq(cost, quality, pool.frame), curves.aiq(pool.zero.cost, pool.zero.quality, pool.frame)
+        samples = self._aiq_samples(place)
+        delta = _estimate(score - zero, samples - self._zero_samples)
+        best = pool.points[pool.best_single]
+        scale = Point(pool.frame.high - pool.frame.low, float(np.ptp([point.quality for point in pool.points])))
+        return msgspec.structs.replace(
+            plain,
+            aiq=score,
+            aiq_interval=_interval(samples),
+            delta_aiq=delta,
+            verdict=wording.verdict(delta),
+            aiq_log=curves.aiq_log(cost, quality, pool.frame),
+            aiq_rb_compat=curves.aiq_rb_compat(cost, quality, self._reach),
+            gap_closed=curves.gap_closed(score, zero, curves.aiq(*pool.oracle_curve, pool.frame)),
+            cost_save=curves.cost_save(hull, best),
+            perf_gain=curves.perf_gain(hull, best),
+            pareto_dist=curves.pareto_dist(cost, quality, self._front, scale),
+        )
+
+    def _point(self, place: int, index: int) -> PointReport:
+        setting = self.results[place].settings[index]
+        column = self._column[place] + index
+        cost, quality = float(setting.cost.mean()), float(setting.quality.mean())
+        share = _share(setting)
+        return PointReport(
+            tradeoff=float(setting.tradeoff),
+            n=len(setting.quality),
+            coverage=float(setting.answered.mean()),
+            quality=quality,
+            cost_per_1k=1000 * cost,
+            quality_interval=_interval(self._samples[1][:, column]),
+            cost_interval=_interval(1000 * self._samples[0][:, column]),
+            share=share,
+            entropy=curves.entropy(list(share.values())),
+            pareto=bool(self._pareto[column]),
+            latency=_percentiles(setting.latency),
+            overhead=_percentiles(setting.overhead),
+            **self._against_oracle(setting, cost, quality),
+        )
+
+    def _against_oracle(self, setting: Setting, cost: float, quality: float) -> dict[str, float | None]:
+        if self.pool is None:
+            return {}
+        pool, best = self.pool, self.pool.oracle.point
+        same = (model == pool.models[pick] for model, pick in zip(setting.model, pool.oracle.index, strict=True))
+        weight = price_of_quality(setting.tradeoff, self.dearest)
+        return {
+            "opt_sel": sum(same) / len(setting.model),
+            "opt_cost": best.cost / cost if cost > 0 else None,
+            "opt_acc": quality / best.quality if best.quality > 0 else None,
+            "regret": curves.regret((setting.quality, setting.cost), pool.quality, pool.cost, weight),
+        }
+
+    def _best_point(self, cost: Floats, quality: Floats) -> int:
+        """Highest q − λc at an even tradeoff; without a pool there is no λ, and the best quality counts."""
+        weight = price_of_quality(EVEN, self.dearest)
+        return min(range(len(cost)), key=lambda index: (weight * cost[index] - quality[index], cost[index]))
+
+    def _means(self, place: int) -> tuple[Floats, Floats]:
+        """Points of a router, shape (settings,): mean cost and mean quality."""
+        start, stop = self._column[place], self._column[place + 1]
+        return self._points[0][start:stop], self._points[1][start:stop]
+
+    def _aiq_samples(self, place: int) -> Floats:
+        start, stop = self._column[place], self._column[place + 1]
+        cost, quality = self._samples
+        return curves.aiq_many(cost[:, start:stop], quality[:, start:stop], *self._frames)
+
+    @cached_property
+    def _column(self) -> list[int]:
+        """Where the points of each router begin, after those of the pool; at the end the number of all points."""
+        counts = [len(self.pool.models) if self.pool else 0, *(len(result.settings) for result in self.results)]
+        return list(accumulate(counts))
+
+    @cached_property
+    def _columns(self) -> tuple[Floats, Floats]:
+        """Cost and quality of every point on every item, both of shape (n, points): the pool's, then the routers'."""
+        settings = [setting for result in self.results for setting in result.settings]
+        cost = [setting.cost for setting in settings]
+        quality = [setting.quality for setting in settings]
+        if self.pool is not None:
+            cost, quality = [*self.pool.counted[1].T, *cost], [*self.pool.counted[0].T, *quality]
+        return np.column_stack(cost), np.column_stack(quality)
+
+    @cached_property
+    def _points(self) -> tuple[Floats, Floats]:
+        """Mean cost and mean quality of every point, shape (points,)."""
+        cost, quality = self._columns
+        return cost.mean(axis=0), quality.mean(axis=0)
+
+    @cached_property
+    def _samples(self) -> tuple[Floats, Floats]:
+        """The same of every draw, both of shape (draws, points)."""
+        both = bootstrap_means(np.hstack(self._columns), draws=self.draws, seed=self.seed)
+        half = both.shape[1] // 2
+        return both[:, :half], both[:, half:]
+
+    @cached_property
+    def _frames(self) -> tuple[Floats, Floats, Floats]:
+        """Lower limit, upper limit and floor of every draw: the limits are resampled with everything else."""
+        cost, quality = (samples[:, : self._column[0]] for samples in self._samples)
+        low = cost.min(axis=1)
+        return low, cost.max(axis=1), np.where(cost == low[:, None], quality, -np.inf).max(axis=1)
+
+    @cached_property
+    def _zero_samples(self) -> Floats:
+        cost, quality = (samples[:, : self._column[0]] for samples in self._samples)
+        return curves.aiq_many(cost, quality, *self._frames)
+
+    @cached_property
+    def _pareto(self) -> NDArray[np.bool_]:
+        return curves.pareto(*self._points)
+
+    @cached_property
+    def _front(self) -> tuple[Floats, Floats]:
+        cost, quality = self._points
+        return cost[self._pareto], quality[self._pareto]
+
+    @cached_property
+    def _reach(self) -> float:
+        """Largest hull cost among all that stand in the table, fitted baselines included: RouterBench's upper limit."""
+        hulls = [curves.ndch(*self._means(place)) for place in range(len(self.results))]
+        if self.pool is not None:
+            hulls.append(self.pool.zero)
+        return max(float(hull.cost[-1]) for hull in hulls)
+
+
+def _share(setting: Setting) -> dict[str, float]:
+    counts = Counter(model for model in setting.model if model is not None)
+    largest_first = sorted(counts.items(), key=lambda entry: (-entry[1], entry[0]))
+    return {model: count / len(setting.model) for model, count in largest_first}
+
+
+def _percentiles(seconds: Floats | None) -> Percentiles | None:
+    """None where nothing was called, or nothing that was called has a time."""
+    known = seconds[~np.isnan(seconds)] if seconds is not None else np.zeros(0)
+    if not known.size:
+        return None
+    p50, p95, p99 = np.percentile(known, (50, 95, 99))
+    return Percentiles(p50=float(p50), p95=float(p95), p99=float(p99))
+
+
+def _interval(samples: Floats) -> Interval:
+    low, high = interval(samples)
+    return Interval(low=low, high=high)
+
+
+def _estimate(value: float, samples: Floats) -> Estimate:
+    low, high = interval(samples)
+    return Estimate(value=value, low=low, high=high)

@@ -1,0 +1,69 @@
+"""Score a router on recorded outcomes without calling anything: the same decisions as a replay, minus the wire.
+
+A replay through the proxy against the recorded upstream asks the same router with the same candidates, seed and
+tradeoff, so both give the same numbers; a test holds them together. What this cannot see is what only serving shows:
+latency, overhead, retries, errors of an upstream.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.bench.results import RouterResult, Setting
+from app.bench.suite import Item, Suite
+from routers import Candidate, Outcomes, Query, Router
+from routers.base import seed_for
+
+
+def score_router(
+    router: Router,
+    suite: Suite,
+    outcomes: Outcomes,
+    rows: NDArray[np.int64],
+    tradeoffs: Sequence[float],
+    seed: int,
+    *,
+    name: str | None = None,
+    params: Mapping[str, Any] | None = None,
+) -> RouterResult:
+    """What `router` would have done on the items at `rows`, once per tradeoff.
+
+    `outcomes` holds all items of the suite, in its order: it gives the candidates (every model with its mean cost over
+    the whole suite, as the proxy's catalog has it) and the quality and cost of each pick. Each item is seeded with
+    `seed_for(seed, item id)`. A router that declines gets the first candidate, the proxy's default; a pick without an
+    outcome counts as a failed call: quality 0, cost 0, not answered. `name` (default: the router's own) and `params`
+    only label the result. Raises `ValueError` where the outcomes are not of this suite.
+    """
+    if outcomes.items != tuple(item.id for item in suite.items):
+        raise ValueError(f"outcomes: not of the same items as suite {suite.name!r}, or in another order")
+    candidates = outcomes.candidates()
+    scored = [suite.items[row] for row in rows]
+    column = {model: place for place, model in enumerate(outcomes.models)}
+    settings = []
+    for tradeoff in tradeoffs:
+        picked = [column[_pick(router, item, candidates, tradeoff, seed)] for item in scored]
+        settings.append(look_up(outcomes, rows, np.array(picked, dtype=np.int64), tradeoff))
+    return RouterResult(name or router.name, tuple(settings), dict(params or {}))
+
+
+def _pick(router: Router, item: Item, candidates: tuple[Candidate, ...], tradeoff: float, seed: int) -> str:
+    query = Query(item.messages, candidates, tradeoff=tradeoff, seed=seed_for(seed, item.id))
+    ranking = router.route(query).ranking
+    return ranking[0].model if ranking else candidates[0].model
+
+
+def look_up(outcomes: Outcomes, rows: NDArray[np.int64], picked: NDArray[np.int64], tradeoff: float) -> Setting:
+    """What came of picking model `picked[i]` for the item at `rows[i]`, both of shape (n,)."""
+    quality, cost = outcomes.quality[rows, picked], outcomes.cost[rows, picked]
+    answered = ~(np.isnan(quality) | np.isnan(cost))
+    return Setting(
+        tradeoff=tradeoff,
+        model=tuple(outcomes.models[m] if known else None for m, known in zip(picked, answered, strict=True)),
+        quality=np.where(answered, quality, 0.0),
+        cost=np.where(answered, cost, 0.0),
+        answered=answered,
+    )

@@ -1,0 +1,164 @@
+"""A report in words: verdicts, the headline, the notes a reader needs, and how a figure is written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from app.bench.baselines import ScoredPool
+from app.bench.figures import Baselines, Estimate, Report, RouterReport
+from app.bench.suite import Suite
+
+BETTER, WORSE, UNDECIDED = "better than the zero router", "worse than the zero router", "no difference shown"
+
+NOISE = 1e-9
+"""An interval this close to 0 holds 0: sums in another order differ by less."""
+
+
+def verdict(delta: Estimate) -> str:
+    """What the interval of a delta_aiq allows to say."""
+    if delta.low > NOISE:
+        return BETTER
+    return WORSE if delta.high < -NOISE else UNDECIDED
+
+
+def by_aiq(routers: Sequence[RouterReport]) -> list[RouterReport]:
+    """Best first; without AIQ by the quality of the setting that is shown."""
+    return sorted(
+        routers,
+        key=lambda router: router.points[router.best_point].quality if router.aiq is None else router.aiq,
+        reverse=True,
+    )
+
+
+def signed(value: float) -> str:
+    """A difference of qualities with its sign, to four decimals."""
+    text = f"{value:+.4f}"
+    return "0.0000" if text in {"+0.0000", "-0.0000"} else text.replace("-", "−")
+
+
+def money(cost_per_1k: float) -> str:
+    """USD per 1,000 requests to three significant digits, from a dollar on to the cent; without the sign."""
+    if cost_per_1k == 0:
+        return "0"
+    if cost_per_1k < 0.001:
+        return "<0.001"
+    return f"{cost_per_1k:,.2f}" if cost_per_1k >= 1 else f"{cost_per_1k:#.3g}"
+
+
+def seconds(value: float) -> str:
+    """A time to two or three significant digits in the unit that fits."""
+    if value < 0.001:
+        return f"{value * 1e6:.0f} µs"
+    return f"{value * 1e3:.3g} ms" if value < 0.9995 else f"{value:,.2f} s"
+
+
+def facts(report: Report) -> list[str]:
+    """How the figures came to be, in a few words each."""
+    part = "items" if report.split == "all" else f"{report.split} items"
+    how = "replayed through the proxy" if report.kind == "replay" else "scored from recorded outcomes"
+    upstream = [f"upstream {report.upstream}"] if report.upstream else []
+    run = [f"run {report.run}"] if report.run else []
+    return [
+        f"{report.n:,} {part}",
+        f"seed {report.seed}",
+        f"quality {report.quality_source}",
+        how,
+        *upstream,
+        *run,
+        f"{report.draws:,} bootstrap draws",
+    ]
+
+
+FITTED = {"length": "prompt length", "know_dataset": "know the dataset"}
+"""How the fitted baselines are called where people read them."""
+
+
+def headline(
+    routers: Sequence[RouterReport], baselines: Baselines | None, *, n: int, split: str, suite: Suite, shown: set[str]
+) -> str:
+    """The result in one or two sentences. `shown` names the routers that may be the headline: those that can serve."""
+    where = f"on {n:,} {'' if split == 'all' else split + ' '}items of {suite.name}"
+    text = _result([router for router in routers if router.router in shown], baselines, where)
+    return f"Simulated models: {text}" if suite.simulated else text
+
+
+def _result(routers: list[RouterReport], baselines: Baselines | None, where: str) -> str:
+    if not routers:
+        return f"No router was scored, only the baselines, {where}."
+    if baselines is None:
+        best = max(routers, key=lambda router: router.points[router.best_point].quality)
+        point = best.points[best.best_point]
+        return (
+            f"{best.router} answered with quality {point.quality:.3f} at ${point.cost_per_1k:,.3f} per 1,000 requests "
+            f"{where}; without recorded outcomes there is nothing to compare it with."
+        )
+    best = max(routers, key=lambda router: router.delta_aiq.value if router.delta_aiq else -1.0)
+    assert best.delta_aiq is not None
+    name = best.router if len(routers) == 1 else f"{best.router}, the best of {len(routers)} routers,"
+    return f"{_against_zero(name, best.delta_aiq)} {where}. {_against_best(best, baselines)}"
+
+
+def _against_zero(name: str, delta: Estimate) -> str:
+    figure = f"ΔAIQ {signed(delta.value)}, 95 % interval {signed(delta.low)} to {signed(delta.high)}"
+    said = verdict(delta)
+    if said == UNDECIDED:
+        return f"No difference shown between {name} and the zero router ({figure})"
+    return f"{name} {'beats' if said == BETTER else 'does worse than'} the zero router ({figure})"
+
+
+def _against_best(router: RouterReport, baselines: Baselines) -> str:
+    best = f"{baselines.best_single.model} (quality {baselines.best_single.quality:.3f})"
+    if router.cost_save is None:
+        return f"It does not reach the quality of the best single model, {best}."
+    percent = round(100 * router.cost_save)
+    if percent == 0:
+        return f"It reaches the quality of the best single model, {best}, at the same cost."
+    price = f"{abs(percent)} % {'less' if percent > 0 else 'more'}"
+    return f"It reaches the quality of the best single model, {best}, for {price}."
+
+
+def notes(
+    *,
+    suite: Suite,
+    split: str,
+    pool: ScoredPool | None,
+    absent: Sequence[str],
+    routers: Sequence[RouterReport],
+    upstream: str | None,
+) -> Iterable[str]:
+    """What is left out or has to be read with care; `absent` names the models without any outcome here."""
+    if suite.simulated:
+        yield "The models are simulated: the figures say how the router behaves, nothing about real models."
+    if pool is None:
+        yield (
+            "Nothing is recorded of what every model does on these items, so there are no baselines, no AIQ and no "
+            "difference to the zero router."
+        )
+    else:
+        yield from _pool_notes(pool, absent, split)
+    yield from _latency_notes(routers, upstream)
+    for router in routers:
+        least = min((point.coverage for point in router.points), default=1.0)
+        if least < 1:
+            yield f"{router.router}: coverage down to {least:.1%}; calls that failed or are missing count as quality 0."
+    if pool is not None and len(routers) > 1:
+        yield f"Each interval stands for itself; none is corrected for comparing {len(routers)} routers."
+
+
+def _pool_notes(pool: ScoredPool, absent: Sequence[str], split: str) -> Iterable[str]:
+    if absent:
+        yield f"Not in the pool, because nothing is recorded of them on these items: {', '.join(absent)}."
+    if pool.coverage.min() < 1:
+        yield (
+            f"{1 - pool.coverage.mean():.1%} of the recorded outcomes are missing; they count as failed calls "
+            "(quality 0, cost 0)."
+        )
+    if split != "test":
+        yield "The length and know-the-dataset baselines are fitted to items that are also scored here."
+
+
+def _latency_notes(routers: Sequence[RouterReport], upstream: str | None) -> Iterable[str]:
+    if not any(point.latency for router in routers for point in router.points):
+        yield "Nothing was called, and recorded outcomes carry no latency: there is none to report."
+    elif upstream == "recorded":
+        yield "The recorded upstream answers at once: latencies hold Hullspeed's own part alone, not a model's."

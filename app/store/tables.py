@@ -1,0 +1,194 @@
+"""The tables. Columns carry the names of `app.core.types`; durations are seconds, money is USD.
+
+Money is `numeric` without a precision, so a `Decimal` comes back as it went in. Quality and cost of recorded outcomes
+are `double precision`, which holds a Python float exactly. JSON that is only ever read back whole (messages, reports)
+is `json`, which keeps the text as it was written; JSON that is compared or looked into is `jsonb`.
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import ARRAY, JSON, JSONB
+
+metadata = sa.MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+    }
+)
+
+
+def _id(name: str, *, key: bool = False, nullable: bool = False) -> sa.Column[str]:
+    return sa.Column(name, sa.Uuid(as_uuid=False), primary_key=key, nullable=nullable)
+
+
+def _time(name: str, *, nullable: bool = False) -> sa.Column[object]:
+    return sa.Column(name, sa.TIMESTAMP(timezone=True), nullable=nullable)
+
+
+def _tokens() -> list[sa.Column[int]]:
+    """Tokens as `app.core.types.Usage` has them; all null where there is no usage."""
+    kinds = ("prompt_tokens", "completion_tokens", "cached_tokens", "cache_write_tokens", "reasoning_tokens")
+    return [sa.Column(kind, sa.BigInteger) for kind in kinds]
+
+
+calls = sa.Table(
+    "calls",
+    metadata,
+    _id("id", key=True),
+    _time("started_at"),
+    sa.Column("endpoint", sa.Text, nullable=False),
+    sa.Column("requested_model", sa.Text, nullable=False),
+    sa.Column("stream", sa.Boolean, nullable=False),
+    sa.Column("outcome", sa.Text, nullable=False),
+    sa.Column("status", sa.Integer, nullable=False),
+    sa.Column("latency", sa.Double, nullable=False),
+    sa.Column("source", sa.Text, nullable=False),
+    sa.Column("overhead", sa.Double),
+    sa.Column("time_to_first_token", sa.Double),
+    sa.Column("model", sa.Text),
+    sa.Column("router", sa.Text),
+    sa.Column("router_version", sa.Text),
+    sa.Column("reason", sa.Text),
+    sa.Column("tradeoff", sa.Double),
+    sa.Column("decision", JSONB(none_as_null=True)),
+    *_tokens(),
+    sa.Column("usage_estimated", sa.Boolean),
+    sa.Column("cost_usd", sa.Numeric),
+    sa.Column("run", sa.Text),
+    sa.Column("item", sa.Text),
+    sa.Column("session", sa.Text),
+    sa.Column("client_request_id", sa.Text),
+    sa.Column("error_type", sa.Text),
+    sa.Column("error_code", sa.Text),
+    sa.Column("error_message", sa.Text),
+    sa.Column("request_text", sa.Text),
+    sa.Column("reply_text", sa.Text),
+)
+# Every list of calls is newest first and paged by (started_at, id), so each filter's index ends in that pair.
+sa.Index(None, calls.c.started_at, calls.c.id)
+sa.Index(None, calls.c.model, calls.c.started_at, calls.c.id)
+sa.Index(None, calls.c.router, calls.c.started_at, calls.c.id)
+sa.Index(None, calls.c.outcome, calls.c.started_at, calls.c.id)
+sa.Index(None, calls.c.run, calls.c.started_at, calls.c.id, postgresql_where=calls.c.run.is_not(None))
+sa.Index(None, calls.c.session, calls.c.started_at, calls.c.id, postgresql_where=calls.c.session.is_not(None))
+
+attempts = sa.Table(
+    "attempts",
+    metadata,
+    sa.Column("call_id", sa.Uuid(as_uuid=False), sa.ForeignKey("calls.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),  # from 1, in the order they began
+    sa.Column("model", sa.Text, nullable=False),
+    sa.Column("upstream", sa.Text, nullable=False),
+    sa.Column("outcome", sa.Text, nullable=False),
+    sa.Column("start_offset", sa.Double, nullable=False),  # `offset` is a keyword of SQL
+    sa.Column("latency", sa.Double, nullable=False),
+    sa.Column("status", sa.Integer),
+    sa.Column("time_to_first_token", sa.Double),
+    sa.Column("upstream_model", sa.Text),
+    *_tokens(),
+    sa.Column("usage_estimated", sa.Boolean),
+    sa.Column("cost_usd", sa.Numeric),
+    sa.Column("price", JSONB(none_as_null=True)),
+    sa.Column("finish_reason", sa.Text),
+    sa.Column("error", sa.Text),
+)
+
+# No foreign key to calls: a score may reach Postgres before its call does, because the two may come from different
+# processes, each with a journal of its own.
+scores = sa.Table(
+    "scores",
+    metadata,
+    _id("id", key=True),
+    _id("call_id"),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("value", sa.Double, nullable=False),
+    sa.Column("source", sa.Text, nullable=False),
+    sa.Column("comment", sa.Text),
+    _time("created_at"),
+)
+sa.Index(None, scores.c.call_id, scores.c.created_at)
+
+suites = sa.Table(
+    "suites",
+    metadata,
+    _id("id", key=True),
+    sa.Column("name", sa.Text, nullable=False, unique=True),
+    sa.Column("digest", sa.Text, nullable=False),
+    sa.Column("grader", sa.Text),
+    sa.Column("simulated", sa.Boolean, nullable=False),
+    sa.Column("description", sa.Text, nullable=False),
+    sa.Column("models", ARRAY(sa.Text)),  # null where nothing is recorded
+    _time("created_at"),
+)
+
+
+def _suite_id() -> sa.Column[str]:
+    return sa.Column(
+        "suite_id", sa.Uuid(as_uuid=False), sa.ForeignKey("suites.id", ondelete="CASCADE"), primary_key=True
+    )
+
+
+items = sa.Table(
+    "items",
+    metadata,
+    _suite_id(),
+    sa.Column("position", sa.Integer, primary_key=True, autoincrement=False),  # from 0
+    sa.Column("id", sa.Text, nullable=False),
+    sa.Column("category", sa.Text, nullable=False),
+    sa.Column("messages", JSON, nullable=False),
+    sa.Column("target", sa.Text),
+    sa.Column("grader", sa.Text),
+    sa.UniqueConstraint("suite_id", "id"),
+)
+
+outcomes = sa.Table(
+    "outcomes",
+    metadata,
+    _suite_id(),
+    sa.Column("position", sa.Integer, primary_key=True, autoincrement=False),  # of the item
+    sa.Column("model", sa.Integer, primary_key=True, autoincrement=False),  # place in suites.models, from 0
+    sa.Column("quality", sa.Double, nullable=False),  # NaN where it was not judged
+    sa.Column("cost", sa.Double, nullable=False),  # USD; NaN where unknown
+    sa.Column("prompt_tokens", sa.BigInteger, nullable=False),
+    sa.Column("completion_tokens", sa.BigInteger, nullable=False),
+    sa.Column("reply", sa.Text),
+)
+
+runs = sa.Table(
+    "runs",
+    metadata,
+    _id("id", key=True),
+    sa.Column("suite", sa.Text, nullable=False),  # its name
+    # A run outlives the suite it was made on: its results are kept when the suite is deleted or replaced.
+    sa.Column("suite_id", sa.Uuid(as_uuid=False), sa.ForeignKey("suites.id", ondelete="SET NULL")),
+    sa.Column("suite_digest", sa.Text, nullable=False),
+    sa.Column("status", sa.Text, nullable=False),
+    sa.Column("spec", JSONB, nullable=False),
+    _time("created_at"),
+    _time("finished_at", nullable=True),
+    sa.Column("report", JSON(none_as_null=True)),
+    sa.CheckConstraint("status IN ('running', 'done', 'failed')", name="status"),
+)
+sa.Index(None, runs.c.created_at, runs.c.id)
+sa.Index(None, runs.c.suite_id)
+
+results = sa.Table(
+    "results",
+    metadata,
+    sa.Column("run", sa.Uuid(as_uuid=False), sa.ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("router", sa.Text, primary_key=True),
+    sa.Column("tradeoff", sa.Double, primary_key=True),
+    sa.Column("item", sa.Text, primary_key=True),
+    _id("call_id", nullable=True),
+    sa.Column("model", sa.Text),
+    sa.Column("quality", sa.Double),
+    sa.Column("cost_usd", sa.Numeric),
+    sa.Column("answered", sa.Boolean, nullable=False),
+    sa.Column("latency", sa.Double),
+    sa.Column("overhead", sa.Double),
+    sa.Column("error", sa.Text),
+)

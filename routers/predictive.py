@@ -1,0 +1,98 @@
+"""What the learned routers share: predict quality and cost of every model trained on, then rank by utility."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from routers import artifacts
+from routers.artifacts import TrainedOn
+from routers.base import Candidate, Decision, Query, TrainableRouter, rank_by_utility
+from routers.features import Embedding, stripped
+from routers.pool import Pool
+
+
+class PredictiveRouter(TrainableRouter):
+    """A router by predicted quality and cost.
+
+    Models trained on that are no candidates are ignored. A candidate not trained on gets the pool's mean quality
+    and its own expected cost (the pool's dearest mean where that is unknown), and the reason says so. A prompt
+    without a single known word gets the means of training. c_ref is the largest mean cost of training among the
+    candidates, or the largest expected cost where none was trained on.
+    """
+
+    fast: ClassVar[bool] = True
+
+    def __init__(self, pool: Pool, embedding: Embedding, trained_on: TrainedOn, params: Mapping[str, Any]) -> None:
+        """`params`: those of `fit`, kept with the artifact."""
+        self.pool, self.embedding = pool, embedding
+        self.trained_on, self.params = trained_on, dict(params)
+        self._prior = float(np.mean(pool.quality))
+
+    @abstractmethod
+    def predict(
+        self, text: str, vector: NDArray[np.float32], length: int
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Quality in [0, 1] and cost in USD, shape (m,) each, of the models trained on.
+
+        `text`: the prompt as `features.stripped` gives it; `vector`: its embedding, shape (d,), never zero;
+        `length`: `Query.length`.
+        """
+
+    @abstractmethod
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """What was learned beyond pool and embedding, as an artifact keeps it."""
+
+    def save(self, folder: Path, *, overwrite: bool = False) -> None:
+        artifacts.write(
+            folder,
+            self,
+            params=self.params,
+            trained_on=self.trained_on,
+            arrays=self.pool.arrays() | self.embedding.arrays() | self.arrays(),
+            documents=self.embedding.documents(),
+            overwrite=overwrite,
+        )
+
+    def route(self, query: Query) -> Decision:
+        if not query.candidates:
+            return Decision((), "no candidates")
+        text = stripped(query.text, self.embedding.wrappers)
+        vector = self.embedding.embed(text)
+        if vector.any():
+            learned, reason = self.predict(text, vector, query.length), "predicted"
+        else:
+            learned, reason = (self.pool.quality, self.pool.cost), "no known word"
+        known_quality, known_cost = learned[0].tolist(), learned[1].tolist()
+        rows = self.pool.rows
+        quality: list[float] = []
+        cost: list[float] = []
+        for candidate in query.candidates:
+            row = rows.get(candidate.model)
+            if row is None:
+                quality.append(self._prior)
+                cost.append(self._cost_of_unseen(candidate, query))
+            else:
+                quality.append(known_quality[row])
+                cost.append(known_cost[row])
+        dearest = self.pool.dearest(query.candidates)
+        models = [candidate.model for candidate in query.candidates]
+        if any(model not in rows for model in models):
+            reason += ", unseen model by prior"
+        return rank_by_utility(
+            models,
+            quality,
+            cost,
+            tradeoff=query.tradeoff,
+            dearest=max(cost) if dearest is None else dearest,
+            reason=reason,
+        )
+
+    def _cost_of_unseen(self, candidate: Candidate, query: Query) -> float:
+        cost = candidate.expected_cost(query.prompt_tokens)
+        return float(np.max(self.pool.cost)) if cost is None else cost

@@ -1,0 +1,133 @@
+"""Every malformed request gets the envelope, names the field and the fix, and reaches no provider."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.fakes.openai_server import FakeOpenAI
+from tests.serving import Running, StartProxy, models
+
+HELLO = [{"role": "user", "content": "hello"}]
+
+
+@pytest.fixture
+async def proxy(start_proxy: StartProxy, openai_server: FakeOpenAI) -> Running:
+    return await start_proxy({"model_list": models(openai_server.url, "small")}, max_body_bytes=10_000)
+
+
+@pytest.mark.parametrize(
+    ("body", "param", "words"),
+    [
+        ({"messages": HELLO}, "model", "is missing"),
+        ({"model": "small"}, "messages", "is missing"),
+        ({"model": "small", "messages": []}, "messages", "length >= 1"),
+        ({"model": "small", "messages": "hi"}, "messages", "expected `array`, got `str`"),
+        ({"model": 3, "messages": HELLO}, "model", "expected `str`, got `int`"),
+        ({"model": "small", "messages": ["hi"]}, "messages[]", "expected `object`, got `str`"),
+        ({"model": "small", "messages": [{"content": "x"}]}, "messages[0].role", "must be a string"),
+        ({"model": "small", "messages": HELLO, "temperature": "hot"}, "temperature", "got `str`"),
+        ({"model": "small", "messages": HELLO, "stream": "yes"}, "stream", "got `str`"),
+        ({"model": "small", "messages": HELLO, "max_tokens": 0}, "max_tokens", ">= 1"),
+        ({"model": "small", "messages": HELLO, "routing": {"tradeof": 1}}, "routing.tradeof", "takes tradeoff"),
+        ({"model": "small", "messages": HELLO, "routing": {"tradeoff": 2}}, "routing.tradeoff", "<= 1"),
+        ({"model": "small", "messages": HELLO, "routing": {"max_cost_usd": -1}}, "routing.max_cost_usd", "> 0"),
+        ({"model": "auto", "messages": HELLO, "routing": {"models": ["x"]}}, "model", "does not exist"),
+        ([1, 2], None, "must be a JSON object"),
+    ],
+    ids=str,
+)
+async def test_wrong_bodies(
+    proxy: Running, openai_server: FakeOpenAI, body: Any, param: str | None, words: str
+) -> None:
+    reply = await proxy.http.post("/v1/chat/completions", json=body)
+    assert reply.status_code in (400, 404), reply.text
+    error = reply.json()["error"]
+    assert error["type"] == "invalid_request_error"
+    assert error["param"] == param
+    assert words in error["message"]
+    assert not openai_server.chats
+    call = (await proxy.call()).call
+    assert call.outcome == "rejected"
+    assert call.id == reply.headers["x-hullspeed-call-id"]
+    assert call.attempts == ()
+
+
+@pytest.mark.parametrize("raw", [b"", b"{", b"not json", b'{"model": "\xff"}', b"[" * 5000])
+async def test_bodies_that_are_not_json(proxy: Running, raw: bytes) -> None:
+    reply = await proxy.http.post("/v1/chat/completions", content=raw)
+    assert reply.status_code == 400
+    assert "not valid JSON" in reply.json()["error"]["message"]
+    assert (await proxy.call()).call.outcome == "rejected"
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+async def test_too_large(proxy: Running, chunked: bool) -> None:
+    body = json.dumps({"model": "small", "messages": [{"role": "user", "content": "x" * 20_000}]}).encode()
+
+    async def pieces() -> Any:
+        for start in range(0, len(body), 4096):
+            yield body[start : start + 4096]
+
+    reply = await proxy.http.post("/v1/chat/completions", content=pieces() if chunked else body)
+    assert reply.status_code == 413
+    assert "HULLSPEED_MAX_BODY_BYTES" in reply.json()["error"]["message"]
+    assert (await proxy.call()).call.status == 413
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"api_base": "http://evil"},
+        {"base_url": "http://evil"},
+        {"api_key": "k"},
+        {"headers": {}},
+        {"extra_headers": {"a": "b"}},
+        {"proxy": "http://evil"},
+        {"API-Base": "http://evil"},
+        {"metadata": {"api_base": "http://evil"}},
+        {"extra_body": {"deep": [{"extra_headers": {}}]}},
+        {"provider_options": {"openai": {"base_url": "http://evil"}}},
+    ],
+    ids=str,
+)
+async def test_nothing_in_the_body_steers_the_call(
+    proxy: Running, openai_server: FakeOpenAI, fields: dict[str, Any]
+) -> None:
+    reply = await proxy.chat("small", **fields)
+    assert reply.status_code == 400
+    assert "is set in the configuration only" in reply.json()["error"]["message"]
+    assert not openai_server.chats
+
+
+async def test_the_same_names_inside_content_are_data(proxy: Running, openai_server: FakeOpenAI) -> None:
+    message = {"role": "user", "content": [{"type": "text", "text": "x", "api_base": "data"}], "headers": "data"}
+    reply = await proxy.http.post("/v1/chat/completions", json={"model": "small", "messages": [message]})
+    assert reply.status_code == 200
+    assert openai_server.last.body["messages"] == [message]
+
+
+async def test_no_usable_model_says_why(start_proxy: StartProxy, openai_server: FakeOpenAI) -> None:
+    entries = models(openai_server.url, "a", "b")
+    entries[0]["model_info"] = {"supports_function_calling": False, "supports_vision": False}
+    entries[1]["model_info"] = {"max_input_tokens": 10, "supports_function_calling": True}
+    proxy = await start_proxy({"model_list": entries})
+    tools = [{"type": "function", "function": {"name": "f"}}]
+    reply = await proxy.chat("auto", "x" * 400, tools=tools)
+    assert reply.status_code == 400
+    message = reply.json()["error"]["message"]
+    assert "a: lacks tools" in message
+    assert "b: its window of 10 tokens is too small" in message
+    dear = await proxy.chat("auto", routing={"max_cost_usd": 1e-9})
+    assert "is expected to cost" in dear.json()["error"]["message"]
+
+
+async def test_unknown_paths_and_methods(proxy: Running) -> None:
+    missing = await proxy.http.get("/v1/nope")
+    assert (missing.status_code, missing.json()["error"]["code"]) == (404, "not_found")
+    method = await proxy.http.get("/v1/chat/completions")
+    assert (method.status_code, method.json()["error"]["code"]) == (405, "method_not_allowed")
+    for reply in (missing, method):
+        assert reply.headers["x-request-id"]

@@ -1,0 +1,56 @@
+"""One key guards everything but health, readiness and metrics."""
+
+from __future__ import annotations
+
+import pytest
+
+from app.core.errors import ConfigError
+from tests.fakes.openai_server import FakeOpenAI
+from tests.serving import StartProxy, models
+
+OPEN = ("/healthz", "/readyz", "/metrics")
+GUARDED = ("/v1/models", "/v1/models/small", "/v1/calls", "/v1/calls/x")
+
+
+@pytest.mark.parametrize("source", ["environment", "master_key"])
+async def test_the_key(start_proxy: StartProxy, openai_server: FakeOpenAI, source: str) -> None:
+    config = {"model_list": models(openai_server.url, "small")}
+    if source == "master_key":
+        proxy = await start_proxy({**config, "general_settings": {"master_key": "sk-hull"}})
+    else:
+        proxy = await start_proxy(config, api_key="sk-hull")
+    for path in OPEN:
+        assert (await proxy.http.get(path)).status_code == 200
+    for path in GUARDED:
+        assert (await proxy.http.get(path)).status_code == 401
+    scored = await proxy.http.post("/v1/calls/x/scores", json={"value": 1})
+    assert scored.status_code == 401
+    missing = await proxy.chat("small")
+    assert (missing.status_code, missing.json()["error"]["code"]) == (401, "invalid_api_key")
+    assert missing.headers["x-hullspeed-call-id"]
+    for value in ("Bearer wrong", "Bearer", "sk-hul", "Bearer sk-hull2"):
+        wrong = await proxy.chat("small", headers={"authorization": value})
+        assert wrong.status_code == 401, value
+        assert "sk-hull" not in wrong.text
+    assert not openai_server.chats
+    assert await proxy.calls() == []
+    for headers in ({"authorization": "Bearer sk-hull"}, {"x-api-key": "sk-hull"}, {"api-key": "sk-hull"}):
+        assert (await proxy.chat("small", headers=headers)).status_code == 200
+        assert (await proxy.http.get("/v1/models", headers=headers)).status_code == 200
+
+
+async def test_the_clients_key_does_not_reach_the_provider(start_proxy: StartProxy, openai_server: FakeOpenAI) -> None:
+    proxy = await start_proxy({"model_list": models(openai_server.url, "small")}, api_key="sk-hull")
+    await proxy.chat("small", headers={"authorization": "Bearer sk-hull", "x-custom": "private", "cookie": "a=b"})
+    sent = openai_server.last.headers
+    assert "sk-hull" not in str(sent)
+    assert "x-custom" not in sent
+    assert "cookie" not in sent
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "example.org"])
+async def test_others_may_not_reach_it_without_a_key(
+    start_proxy: StartProxy, openai_server: FakeOpenAI, host: str
+) -> None:
+    with pytest.raises(ConfigError, match="set HULLSPEED_API_KEY first"):
+        await start_proxy({"model_list": models(openai_server.url, "small")}, host=host)

@@ -1,0 +1,280 @@
+"""The leaderboard in a terminal and the page: complete, legible at any width, and safe whatever things are called."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from typing import Any
+
+import numpy as np
+import pytest
+from rich.cells import cell_len
+from rich.console import Console
+
+from app.bench import wording
+from app.bench.figures import Report
+from app.bench.render_html import render_html
+from app.bench.render_terminal import render_leaderboard
+from app.bench.report import build_report
+from app.bench.results import RouterResult
+from app.bench.scoring import look_up
+from tests.bench.tables import small_suite
+
+EVIL = "</script><script>alert(1)</script>"
+MODELS = ("tiny-model", "middle-model", "large-model")
+
+
+def report_on(
+    *,
+    name: str = "small",
+    models: tuple[str, ...] = MODELS,
+    router: str = "mine",
+    simulated: bool = False,
+    called: bool = False,
+    recorded: bool = True,
+    free: bool = False,
+    **kwargs: Any,
+) -> Report:
+    rng = np.random.default_rng(0)
+    quality = (rng.random((80, 3)) < [0.5, 0.7, 0.9]).astype(float)
+    cost = rng.uniform(0.8, 1.2, (80, 3)) * [0.0 if free else 0.0001, 0.003, 0.02]
+    suite = small_suite(quality, cost, models=models, name=name, simulated=simulated)
+    rows, outcomes = suite.rows("test", 1), suite.outcomes()
+    settings = [look_up(outcomes, rows, np.full(len(rows), model), model / 2) for model in range(3)]
+    if called:
+        seconds = np.full(len(rows), 0.25)
+        settings = [replace(setting, latency=seconds, overhead=seconds / 1000) for setting in settings]
+    best = (outcomes.quality[rows] - outcomes.cost[rows]).argmax(axis=1)
+    worst = (outcomes.quality[rows] - outcomes.cost[rows]).argmin(axis=1)
+    results = (
+        RouterResult(router, tuple(settings), {"k": 3}),
+        RouterResult("seer", (look_up(outcomes, rows, best, 0.5),)),
+        RouterResult("fool", (look_up(outcomes, rows, worst, 0.5),)),
+    )
+    given: dict[str, Any] = {"split": "test", "seed": 1, "quality_source": "recorded", "tradeoffs": (0.0, 0.5, 1.0)}
+    given |= {"kind": "replay" if called else "score", "draws": 100}
+    return build_report(
+        suite=suite, rows=rows, results=results, outcomes=outcomes if recorded else None, **(given | kwargs)
+    )
+
+
+def printed(report: Report, width: int = 140) -> str:
+    out = io.StringIO()
+    render_leaderboard(report, Console(file=out, width=width))
+    return out.getvalue()
+
+
+# -------------------------------------------------------------------------------------------------- terminal
+
+
+def test_the_leaderboard_holds_every_router_and_every_baseline() -> None:
+    report = report_on()
+    text = printed(report)
+    for name in ("mine", "seer", "fool", "oracle", "know the dataset", "prompt length", "zero router", "random"):
+        assert name in text
+    for name in ("best single", "cheapest", "tiny-model", "large-model"):
+        assert name in text
+    router = next(router for router in report.routers if router.router == "seer")
+    assert router.aiq is not None
+    assert router.delta_aiq is not None
+    delta = router.delta_aiq
+    assert f"{router.aiq:.4f}" in text
+    interval = f"[{wording.signed(delta.low)}, {wording.signed(delta.high)}]"
+    assert f"{wording.signed(delta.value)} {interval}" in text
+    assert text.index("seer ") < text.index("mine ") < text.index("fool ")
+    assert text.index("fool ") < text.index("baselines")
+
+
+def test_the_leaderboard_says_what_it_is_about() -> None:
+    report = report_on()
+    text = " ".join(printed(report).split())
+    assert report.headline in text
+    assert "24 test items · seed 1 · quality recorded · scored from recorded outcomes" in text
+    assert "No difference shown: mine." in text
+    for note in report.notes:
+        assert note in text
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 140, 200])
+@pytest.mark.parametrize("called", [False, True])
+def test_no_figure_is_cut_at_any_width(width: int, called: bool) -> None:
+    text = printed(report_on(called=called, simulated=True), width)
+    assert all(cell_len(line) <= width for line in text.splitlines())
+    if width >= 80:
+        rows = [line for line in text.splitlines() if re.match(r" (mine|seer|fool) ", line)]
+        assert len(rows) == 3
+        assert all(re.search(r"\d\.\d{4} +[−+ ]\d\.\d{4} \[[−+]?\d\.\d{4}, [−+]?\d\.\d{4}\]", row) for row in rows)
+        assert not any("…" in row.split("%")[0] for row in rows)
+
+
+def test_times_stand_only_where_something_was_called() -> None:
+    silent, called = printed(report_on()), printed(report_on(called=True))
+    assert "overhead" not in silent
+    assert "Nothing was called" in silent
+    assert "overhead" in called
+    assert "250 ms" in called
+    assert "250 µs" in called
+
+
+def test_simulated_models_are_announced() -> None:
+    assert "SIMULATED MODELS" in printed(report_on(simulated=True))
+    assert "SIMULATED" not in printed(report_on())
+
+
+def test_what_is_not_a_terminal_gets_plain_text_and_no_markup() -> None:
+    text = printed(report_on(router="[red]mine[/red]", models=("[bold]a", "b", "c"), name="[link=x]s"))
+    assert "\x1b" not in text
+    assert "[red]mine[/red]" in text
+    assert "[bold]a" in text
+    assert "[link=x]s" in text
+
+
+def test_without_recorded_outcomes_the_leaderboard_has_no_baselines() -> None:
+    text = printed(report_on(recorded=False))
+    assert "mine" in text
+    assert "baselines," in text  # in the note
+    assert "know the dataset" not in text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0, "0"), (0.0674, "0.0674"), (0.2, "0.200"), (4.7501, "4.75"), (1234.5, "1,234.50"), (1e-5, "<0.001")],
+)
+def test_money_is_written_as_precisely_as_it_matters(value: float, text: str) -> None:
+    assert wording.money(value) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.00025, "250 µs"), (0.0123, "12.3 ms"), (0.25, "250 ms"), (0.9999, "1.00 s"), (75.5, "75.50 s")],
+)
+def test_seconds_are_written_in_the_unit_that_fits(value: float, text: str) -> None:
+    assert wording.seconds(value) == text
+
+
+# ------------------------------------------------------------------------------------------------------ page
+
+
+class Page(HTMLParser):
+    """What a browser would see: visible text, elements that fetch something, the data of the figure."""
+
+    def __init__(self, document: str) -> None:
+        super().__init__()
+        self.text = ""
+        self.scripts = 0
+        self.attributes: set[str] = set()
+        self.fetches: list[str] = []
+        self.figure: Any = None
+        self._inside: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(document)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = dict(attrs)
+        self.scripts += tag == "script"
+        self.attributes |= given.keys()
+        self.fetches += [value or "" for name, value in attrs if name in {"src", "href", "srcset", "action", "data"}]
+        if tag in {"script", "style", "title"}:
+            self._inside.append((tag, given))
+
+    def handle_endtag(self, tag: str) -> None:
+        if self._inside and self._inside[-1][0] == tag:
+            self._inside.pop()
+
+    def handle_data(self, data: str) -> None:
+        if not self._inside:
+            self.text += data
+        elif self._inside[-1][1].get("id") == "figure":
+            self.figure = json.loads(data)
+
+
+def test_the_page_stands_alone() -> None:
+    document = render_html(report_on())
+    assert Page(document).fetches == []
+    assert "default-src 'none'" in document
+    assert "Plotly" in document
+    assert "@import" not in document.split("<body>")[0]
+    assert "prefers-color-scheme: dark" in document
+
+
+def test_the_page_holds_the_same_figures_as_the_report() -> None:
+    report = report_on()
+    page = Page(render_html(report))
+    text = " ".join(page.text.replace("\xa0", " ").split())
+    assert report.headline in text
+    assert report.suite_digest in text
+    for router in report.routers:
+        assert router.delta_aiq is not None
+        low, high = wording.signed(router.delta_aiq.low), wording.signed(router.delta_aiq.high)
+        assert f"{wording.signed(router.delta_aiq.value)} [{low}, {high}]" in text
+    for note in report.notes:
+        assert note in text
+    assert report.created_at.strftime("%Y-%m-%d %H:%M:%S") in text
+    assert "No difference shown: mine" in text
+
+
+def test_the_figure_draws_every_point() -> None:
+    report = report_on()
+    series = {one["name"]: one for one in Page(render_html(report)).figure["series"]}
+    assert set(series) == {
+        "mine", "seer", "fool", "single models", "zero router", "oracle", "random", "know the dataset", "prompt length",
+    }  # fmt: skip
+    mine = next(router for router in report.routers if router.router == "mine")
+    assert series["mine"]["x"] == [point.cost_per_1k for point in mine.points]
+    assert series["mine"]["y"] == [point.quality for point in mine.points]
+    assert series["single models"]["labels"] == [single.model for single in report.pool]
+    # The zero router's hull goes on flat to the dearest model, as AIQ counts it.
+    assert series["zero router"]["x"][-1] == max(single.cost_per_1k for single in report.pool)
+
+
+def test_shares_add_up_to_what_was_answered() -> None:
+    document = render_html(report_on())
+    tracks = re.findall(r'<div class="track">(.*?)</div>', document, flags=re.S)
+    assert len(tracks) == 3 + 1 + 1 + 3 + 3  # settings of mine, seer, fool, know the dataset, prompt length
+    for track in tracks:
+        assert sum(float(width) for width in re.findall(r"width: ([\d.]+)%", track)) == pytest.approx(100, abs=0.01)
+
+
+def test_names_cannot_break_out_of_the_page() -> None:
+    models = (EVIL, '" onmouseover="alert(1)', "<b>&amp;</b>")
+    report = report_on(name=EVIL, models=models, router=EVIL, run=EVIL, notes=[EVIL], upstream="{{ 7 * 7 }}")
+    document = render_html(report)
+    assert "<script>alert" not in document
+    page = Page(document)
+    assert page.scripts == Page(render_html(report_on())).scripts
+    assert EVIL in page.text
+    assert "{{ 7 * 7 }}" in page.text
+    assert "onmouseover" not in page.attributes
+    data = re.search(r'id="figure">(.*?)</script>', document, flags=re.S)
+    assert data is not None
+    assert not re.search("[<>&]", data[1])
+    # plotly reads labels as markup of its own, so in them the names are escaped once more.
+    labels = next(one["labels"] for one in page.figure["series"] if one["role"] == "models")
+    assert all("<" not in label for label in labels)
+
+
+def test_the_word_simulated_stands_on_top_only_where_it_is_true() -> None:
+    badge = '<span class="badge">Simulated models</span>'
+    assert badge in render_html(report_on(simulated=True))
+    assert badge not in render_html(report_on())
+
+
+def test_times_have_columns_only_where_something_was_called() -> None:
+    assert '<th scope="col">overhead</th>' not in render_html(report_on())
+    document = render_html(report_on(called=True))
+    assert '<th scope="col">overhead</th>' in document
+    assert "250 ms / 250 ms / 250 ms" in document
+
+
+def test_a_page_without_recorded_outcomes() -> None:
+    page = Page(render_html(report_on(recorded=False)))
+    assert {one["name"] for one in page.figure["series"]} == {"fool", "mine", "seer"}
+    assert "no pool recorded" in page.text
+    assert "Nothing is recorded" in page.text
+
+
+def test_a_free_model_rules_out_the_log_axis() -> None:
+    assert Page(render_html(report_on(free=True))).figure["free"] is True
+    assert Page(render_html(report_on())).figure["free"] is False

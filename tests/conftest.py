@@ -1,0 +1,98 @@
+"""A real Postgres for the tests: the one `DATABASE_URL` names, or else the embedded one in a temporary folder."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import tempfile
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+import sqlalchemy as sa
+
+from app.store import migrate
+from app.store.database import Database
+from app.store.embedded import EmbeddedServer
+from app.store.tables import metadata
+from tests.fakes.openai_server import FakeOpenAI
+from tests.serving import StartProxy, proxies
+
+
+@pytest.fixture(scope="session")
+def server_url() -> Iterator[str]:
+    """A server on which databases may be created."""
+    if url := os.environ.get("DATABASE_URL"):
+        yield url
+        return
+    folder = Path(tempfile.mkdtemp(prefix="hs-"))  # short: a Unix socket's path has a limit
+    server = EmbeddedServer(folder / "postgres")
+    try:
+        yield server.start()
+    finally:
+        server.stop()
+        shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def new_database(server_url: str, worker_id: str) -> Iterator[Callable[[], str]]:
+    """Makes an empty database and gives its URL; it is dropped at the end."""
+    admin = sa.make_url(server_url).set(drivername="postgresql")
+    names: list[str] = []
+
+    def run(statement: str) -> None:
+        with psycopg.connect(admin.render_as_string(hide_password=False), autocommit=True) as connection:
+            connection.execute(statement)
+
+    def make() -> str:
+        names.append(f"hullspeed_test_{worker_id}_{uuid.uuid4().hex[:8]}")
+        run(f"CREATE DATABASE {names[-1]}")
+        return admin.set(database=names[-1]).render_as_string(hide_password=False)
+
+    yield make
+    for name in names:
+        run(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture(scope="session")
+def database_url(new_database: Callable[[], str]) -> str:
+    """One migrated database for the whole session of a worker."""
+    url = new_database()
+
+    async def prepare() -> None:
+        database = Database(url, Path())
+        await database.open()
+        await migrate.upgrade(database)
+        await database.close()
+
+    asyncio.run(prepare())
+    return url
+
+
+@pytest.fixture
+async def database(database_url: str, tmp_path: Path) -> AsyncIterator[Database]:
+    """An open database with all tables empty."""
+    database = Database(database_url, tmp_path)
+    await database.open()
+    async with database.begin() as connection:
+        tables = ", ".join(table.name for table in metadata.sorted_tables)
+        await connection.execute(sa.text(f"TRUNCATE {tables}"))
+    yield database
+    await database.close()
+
+
+@pytest.fixture
+def openai_server() -> Iterator[FakeOpenAI]:
+    """A provider that speaks OpenAI's dialect."""
+    with FakeOpenAI() as fake:
+        yield fake
+
+
+@pytest.fixture
+async def start_proxy(database: Database, tmp_path: Path) -> AsyncIterator[StartProxy]:
+    """Starts proxies that share one empty ledger."""
+    async with proxies(database, tmp_path) as start:
+        yield start

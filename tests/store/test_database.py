@@ -1,0 +1,123 @@
+import socket
+import time
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from app.core.errors import ConfigError, StoreUnavailable
+from app.store.database import Database
+
+
+async def opened(url: str, tmp_path: Path, **options) -> Database:
+    database = Database(url, tmp_path, **options)
+    await database.open()
+    return database
+
+
+@pytest.mark.parametrize(
+    ("url", "problem"),
+    [
+        ("mysql://u:s3cret@h/d", "begins with mysql://.*keeps its data in Postgres"),
+        ("postgresql+asyncpg://u:s3cret@h/d", r"begins with postgresql\+asyncpg://"),
+        ("s3cret", "is not a URL"),
+        ("postgresql://u:s3cret@h:port/d", "is not a URL"),
+    ],
+)
+def test_a_url_that_is_none_of_postgres(url: str, problem: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=problem) as raised:
+        Database(url, tmp_path)
+    assert "s3cret" not in str(raised.value)
+    assert raised.value.param == "DATABASE_URL"
+
+
+@pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+psycopg"])
+async def test_every_scheme_of_postgres_is_taken(scheme: str, database_url: str, tmp_path: Path) -> None:
+    database = await opened(database_url.replace("postgresql://", f"{scheme}://", 1), tmp_path)
+    await database.ping()
+    await database.close()
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://user:s3cret@127.0.0.1:1/data",
+        "postgresql://user@127.0.0.1:1/data?password=s3cret",
+        "postgresql:///data?host=127.0.0.1&port=1&user=user&password=s3cret",
+        "postgresql://user:s3cret@no-such-host.invalid:1/data",
+    ],
+)
+async def test_a_server_that_does_not_answer(url: str, tmp_path: Path) -> None:
+    database = await opened(url, tmp_path)
+    host = "no-such-host.invalid" if "invalid" in url else "127.0.0.1"
+    assert database.describe() == f"data at {host}:1"
+    with pytest.raises(StoreUnavailable, match=rf"^Postgres at {host}:1 does not answer \(.+\)\. Start it,") as raised:
+        await database.ping()
+    assert "s3cret" not in str(raised.value)
+    assert "\n" not in str(raised.value)
+    assert raised.value.retry_after is not None
+    await database.close()
+
+
+async def test_a_database_that_does_not_exist(server_url: str, tmp_path: Path) -> None:
+    url = sa.make_url(server_url).set(drivername="postgresql", database="not_there")
+    database = await opened(url.render_as_string(hide_password=False), tmp_path)
+    with pytest.raises(StoreUnavailable, match='database "not_there" does not exist'):
+        await database.ping()
+    await database.close()
+
+
+async def test_a_server_that_says_nothing(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        database = await opened(f"postgresql://u@127.0.0.1:{port}/d", tmp_path, connect_timeout=2.0)
+        with pytest.raises(StoreUnavailable, match=f"127.0.0.1:{port}"):
+            await database.ping()
+        await database.close()
+
+
+async def test_a_statement_that_takes_too_long(database_url: str, tmp_path: Path) -> None:
+    database = await opened(database_url, tmp_path, statement_timeout=0.2)
+    begun = time.monotonic()
+    with pytest.raises(StoreUnavailable, match="statement timeout"):
+        async with database.begin() as connection:
+            await connection.execute(sa.text("SELECT pg_sleep(100)"))
+    assert time.monotonic() - begun < 50
+    await database.ping()
+    await database.close()
+
+
+async def test_a_wrong_statement_is_no_outage(database: Database) -> None:
+    with pytest.raises(sa.exc.DataError) as raised:
+        async with database.begin() as connection:
+            await connection.execute(sa.text("SELECT CAST(:value AS jsonb)"), {"value": "{what a user wrote"})
+    assert "parameters hidden" in str(raised.value)
+
+
+async def test_a_failed_block_leaves_nothing(database: Database) -> None:
+    async def break_off() -> None:
+        async with database.begin() as connection:
+            await connection.execute(
+                sa.text(
+                    "INSERT INTO scores VALUES (gen_random_uuid(), gen_random_uuid(), 'n', 1, 'client', NULL, now())"
+                )
+            )
+            raise LookupError
+
+    with pytest.raises(LookupError):
+        await break_off()
+    async with database.begin() as connection:
+        assert (await connection.execute(sa.text("SELECT count(*) FROM scores"))).scalar_one() == 0
+
+
+async def test_open_and_close_twice(database_url: str, tmp_path: Path) -> None:
+    database = Database(database_url, tmp_path)
+    with pytest.raises(StoreUnavailable, match="not open"):
+        await database.ping()
+    await database.open()
+    await database.open()
+    await database.ping()
+    await database.close()
+    await database.close()
+    with pytest.raises(StoreUnavailable, match="not open"):
+        await database.ping()

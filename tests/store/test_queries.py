@@ -1,0 +1,153 @@
+from datetime import timedelta
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from app.core.errors import InvalidRequest
+from app.core.metrics import Metrics
+from app.core.types import Attempt, Call, DecisionRecord, Price, Usage
+from app.store import queries
+from app.store.database import Database
+from app.store.journal import Journal
+from app.store.queries import CallFilter
+from app.store.writer import Ledger
+from tests.store.samples import NOW, full_call, new_id, score, small_call
+
+
+@pytest.fixture
+async def store(database: Database, tmp_path: Path):
+    """Records calls and scores and returns once they can be read."""
+    ledger = Ledger(database, Journal(tmp_path / "journal", max_bytes=1 << 24), Metrics())
+    await ledger.start()
+
+    async def run(*rows) -> None:
+        for row in rows:
+            (ledger.record if isinstance(row, Call) else ledger.record_score)(row)
+        assert await ledger.flush(30)
+
+    yield run
+    await ledger.close()
+
+
+async def test_a_call_comes_back_as_it_was_recorded(database: Database, store) -> None:
+    full, small = full_call(), small_call()
+    judged = [score(full.id), score(full.id, value=2 / 3, comment=None, created_at=NOW + timedelta(seconds=1))]
+    await store(full, small, *judged)
+    assert await queries.get_call(database, full.id) == queries.LoggedCall(full, tuple(judged))
+    assert await queries.get_call(database, small.id) == queries.LoggedCall(small, ())
+
+
+@pytest.mark.parametrize("cost", ["0", "1E-30", "0.100", "123456789012345678901234567890.123456789", "1E+3"])
+async def test_money_is_exact(database: Database, store, cost: str) -> None:
+    attempt = Attempt(
+        model="m",
+        upstream="direct",
+        outcome="ok",
+        offset=0.1,
+        latency=0.2,
+        cost_usd=Decimal(cost),
+        price=Price(Decimal(cost), Decimal("3.00")),
+    )
+    call = full_call(cost_usd=Decimal(cost), attempts=(attempt,))
+    await store(call)
+    found = await queries.get_call(database, call.id)
+    assert found is not None
+    assert found.call.cost_usd == found.call.attempts[0].cost_usd == Decimal(cost)
+    assert found.call.attempts[0].price == attempt.price
+    (row,), _ = await queries.list_calls(database)
+    assert row.cost_usd == Decimal(cost)
+
+
+async def test_no_usage_is_not_no_tokens(database: Database, store) -> None:
+    unknown, none = full_call(usage=None), full_call(usage=Usage())
+    await store(unknown, none)
+    for call in (unknown, none):
+        found = await queries.get_call(database, call.id)
+        assert found is not None
+        assert found.call.usage == call.usage
+
+
+async def test_signs_that_postgres_refuses_are_replaced(database: Database, store) -> None:
+    decision = DecisionRecord(router="r\x00", version="1", reason="\ud800", tradeoff=0.5, ranking=())
+    call = full_call(
+        reply_text="a\x00b\\u0000c", request_text="\udfffx", session="\x00", decision=decision, error_code="\\\x00"
+    )
+    judged = score(call.id, comment="\x00\ud83d")
+    await store(call, judged)
+    found = await queries.get_call(database, call.id)
+    assert found is not None
+    assert (found.call.reply_text, found.call.request_text) == ("a\ufffdb\\u0000c", "\ufffdx")
+    assert (found.call.session, found.call.error_code) == ("\ufffd", "\\\ufffd")
+    assert found.call.decision is not None
+    assert (found.call.decision.router, found.call.decision.reason) == ("r\ufffd", "\ufffd")
+    assert found.scores[0].comment == "\ufffd\ufffd"
+
+
+async def test_a_header_too_long_for_an_index_is_cut_short(database: Database, store) -> None:
+    import random
+
+    long = "".join(random.Random(1).choices("abcdefghijklmnopqrstuvwxyzäöü€𝄞", k=100_000))
+    call = full_call(session=long, run=long, model=long)
+    await store(call)
+    rows, _ = await queries.list_calls(database, CallFilter(session=long[:512]))
+    assert [row.id for row in rows] == [call.id]
+
+
+async def test_pages_are_complete_while_calls_arrive(database: Database, store) -> None:
+    # Many share a time, so that the id has to decide.
+    recorded = [full_call(started_at=NOW + timedelta(seconds=index // 7)) for index in range(50)]
+    await store(*recorded)
+    expected = [call.id for call in sorted(recorded, key=lambda call: (call.started_at, call.id), reverse=True)]
+    seen: list[str] = []
+    cursor = None
+    while True:
+        rows, cursor = await queries.list_calls(database, limit=8, cursor=cursor)
+        seen += [row.id for row in rows]
+        if cursor is None:
+            break
+        await store(full_call(started_at=NOW + timedelta(days=1)))
+    assert seen == expected
+
+
+async def test_filters(database: Database, store) -> None:
+    late = full_call(started_at=NOW + timedelta(hours=1), run="other", model="large", session="s", outcome="error")
+    early = full_call()
+    await store(late, early)
+    for wanted, expected in [
+        (CallFilter(), [late, early]),
+        (CallFilter(run="other"), [late]),
+        (CallFilter(model="small"), [early]),
+        (CallFilter(router="knn"), [late, early]),
+        (CallFilter(router="ridge"), []),
+        (CallFilter(outcome="error", session="s"), [late]),
+        (CallFilter(since=late.started_at), [late]),
+        (CallFilter(until=late.started_at), [early]),
+    ]:
+        rows, cursor = await queries.list_calls(database, wanted)
+        assert ([row.id for row in rows], cursor) == ([call.id for call in expected], None)
+        assert await queries.count_calls(database, wanted) == len(expected)
+
+
+async def test_what_is_not_there(database: Database, store) -> None:
+    call = small_call()
+    await store(call)
+    assert await queries.call_exists(database, call.id)
+    for unknown in (new_id(), "no id", ""):
+        assert not await queries.call_exists(database, unknown)
+        assert await queries.get_call(database, unknown) is None
+
+
+async def test_bad_pages_are_refused(database: Database) -> None:
+    with pytest.raises(InvalidRequest, match="limit"):
+        await queries.list_calls(database, limit=0)
+    for cursor in ("x", "AAAA", "bm90IGEgdGltZSB4"):
+        with pytest.raises(InvalidRequest, match="cursor"):
+            await queries.list_calls(database, cursor=cursor)
+
+
+async def test_scores_of_several_calls(database: Database, store) -> None:
+    first, second, third = (score(call_id) for call_id in ("00000000-0000-0000-0000-000000000001", new_id(), new_id()))
+    await store(first, second, third)  # their calls may come later
+    found = await queries.scores_of(database, [first.call_id, second.call_id, "no id"])
+    assert found == {first.call_id: [first], second.call_id: [second]}
