@@ -250,8 +250,7 @@ class Ledger:
     async def _run(self) -> None:
         failures = 0
         adopt_at = synced_at = 0.0
-        # Asked as well as cancelled: psycopg waits with `asyncio.wait_for`, which before Python 3.12 may swallow a
-        # cancellation.
+        # Asked as well as cancelled, so that nothing below which swallows a cancellation keeps `close` waiting.
         while not self._closing:
             pause = INTERVAL if not failures else min(MAX_BACKOFF, INTERVAL * 2**failures)
             with contextlib.suppress(TimeoutError):

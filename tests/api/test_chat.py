@@ -119,10 +119,7 @@ async def test_tools_and_schemas_pass_through(start_proxy: StartProxy, openai_se
     openai_server.default = Answer(tool_calls=(ToolCall("look_up", {"key": "a", "api_base": "data"}, id="call_1"),))
     tool = {
         "type": "function",
-        "function": {
-            "name": "look_up",
-            "parameters": {"type": "object", "properties": {"api_base": {"type": "string"}}},
-        },
+        "function": {"name": "look_up", "strict": True, "parameters": {"properties": {"api_base": {}}}},
     }
     schema = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"properties": {"headers": {}}}}}
     ask: dict[str, Any] = {
@@ -269,7 +266,7 @@ async def test_too_long_goes_to_a_larger_window_only(start_proxy: StartProxy, op
     ("failure", "status", "code"),
     [
         (HttpError(401), 401, "invalid_api_key"),
-        (HttpError(403), 403, "permission_denied"),
+        (HttpError(403), 403, "unsupported_country_region_territory"),
         (HttpError(404), 404, "model_not_found"),
         (HttpError(500), 502, "upstream_error"),
         (HttpError(503), 503, "overloaded"),
@@ -374,11 +371,9 @@ async def test_a_dead_host_is_one_clear_line(start_proxy: StartProxy) -> None:
     proxy = await start_proxy({"model_list": models("http://127.0.0.1:9", "small")})
     reply = await proxy.chat("small")
     assert reply.status_code == 502
-    assert reply.json()["error"][
-        "message"
-    ] == "Model `small` cannot be reached: connection failed (Connection refused)" or (
-        "cannot be reached" in reply.json()["error"]["message"]
-    )
+    message = reply.json()["error"]["message"]
+    assert message.startswith("Model `small` cannot be reached: connection failed")
+    assert "127.0.0.1" not in message
 
 
 async def test_text_is_kept_only_when_switched_on(start_proxy: StartProxy, openai_server: FakeOpenAI) -> None:
