@@ -1,4 +1,4 @@
-"""From journal lines to rows: one statement writes a batch of calls with their attempts, another one scores.
+"""From journal lines to rows: a batch is COPYed as it stands, then one statement spreads it over the tables.
 
 A line goes to Postgres as the JSON it was journalled as, and Postgres takes it apart. So this process spends next to
 nothing on a row, rows from memory and rows from disk go the same way, and a line written by an older version still
@@ -7,9 +7,11 @@ ships: what it lacks becomes null. Rows that are there already are left alone, s
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Sequence
 from typing import Literal
 
+import psycopg
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 Kind = Literal["call", "score"]
@@ -39,7 +41,7 @@ _USAGE_COLUMNS = (
 
 _CALLS = f"""
 WITH incoming AS MATERIALIZED (
-  SELECT * FROM json_to_recordset(%s::json) AS c(
+  SELECT c.* FROM shipped_calls CROSS JOIN LATERAL json_to_record(line) AS c(
     id uuid, started_at timestamptz, endpoint text, requested_model text, stream boolean, outcome text, status integer,
     latency double precision, source text, overhead double precision, time_to_first_token double precision, model text,
     decision jsonb, attempts jsonb, usage jsonb, cost_usd numeric, run text, item text, session text,
@@ -76,16 +78,31 @@ ON CONFLICT (call_id, number) DO NOTHING
 
 _SCORES = """
 INSERT INTO scores (id, call_id, name, value, source, comment, created_at)
-SELECT id, call_id, name, value, source, comment, created_at FROM json_to_recordset(%s::json) AS s(
+SELECT id, call_id, name, value, source, comment, created_at
+FROM shipped_scores CROSS JOIN LATERAL json_to_record(line) AS s(
   id uuid, call_id uuid, name text, value double precision, source text, comment text, created_at timestamptz)
 ON CONFLICT (id) DO NOTHING
 """
 
+_TABLES: dict[Kind, str] = {"call": "shipped_calls", "score": "shipped_scores"}
 _STATEMENTS: dict[Kind, str] = {"call": _CALLS, "score": _SCORES}
+
+# PostgreSQL's binary COPY format (documentation of COPY, "Binary Format"): header, tuples of one field, trailer.
+_HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
+_TRAILER = b"\xff\xff"
+_FIELD = struct.Struct("!hi").pack
 
 
 async def ship(connection: AsyncConnection, kind: Kind, rows: Sequence[bytes]) -> None:
-    """Write `rows`, each one JSON object. Raises what SQLAlchemy raises; nothing is written then."""
-    if rows:
-        document = b"[" + b",".join(rows) + b"]"
-        await connection.exec_driver_sql(_STATEMENTS[kind], (document.decode(errors="replace"),))
+    """Write `rows`, each one JSON object. Raises what psycopg and SQLAlchemy raise; nothing is written then."""
+    if not rows:
+        return
+    raw = (await connection.get_raw_connection()).driver_connection
+    assert isinstance(raw, psycopg.AsyncConnection)
+    table = _TABLES[kind]
+    async with raw.cursor() as cursor:
+        # Dropped at the commit rather than kept with the session: a pooler may hand the session to somebody else.
+        await cursor.execute(f"CREATE TEMP TABLE {table} (line json) ON COMMIT DROP".encode())
+        async with cursor.copy(f"COPY {table} FROM STDIN (FORMAT binary)".encode()) as copy:
+            await copy.write(_HEADER + b"".join([_FIELD(1, len(row)) + row for row in rows]) + _TRAILER)
+    await connection.exec_driver_sql(_STATEMENTS[kind])
