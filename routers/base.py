@@ -132,6 +132,10 @@ class Router(ABC):
     bench_only: ClassVar[bool] = False
     """True for a router that knows what it could not know when serving (the oracle)."""
 
+    def named_models(self) -> tuple[str, ...]:
+        """Models that the router's own parameters name: who serves it checks that they exist."""
+        return ()
+
     @abstractmethod
     def route(self, query: Query) -> Decision:
         """Rank `query.candidates`. Pure: no I/O, no clock, no randomness but `query.seed`."""

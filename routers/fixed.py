@@ -23,6 +23,9 @@ class FixedRouter(Router):
             raise ValueError("'model' must name a model of the catalog")
         self.model = model
 
+    def named_models(self) -> tuple[str, ...]:
+        return (self.model,)
+
     def route(self, query: Query) -> Decision:
         others = [candidate.model for candidate in query.candidates if candidate.model != self.model]
         if len(others) == len(query.candidates):

@@ -38,6 +38,9 @@ class UniformRouter(Router):
                 raise ValueError("'weights' needs at least one positive weight")
         self.weights = None if weights is None else dict(weights)
 
+    def named_models(self) -> tuple[str, ...]:
+        return tuple(self.weights or ())
+
     def route(self, query: Query) -> Decision:
         heaviest = max(map(self._weight, query.candidates), default=0.0)
         if heaviest <= 0:

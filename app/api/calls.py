@@ -60,6 +60,7 @@ def calls_api(database: Database, ledger: Ledger) -> APIRouter:
             since=_aware(since),
             until=_aware(until),
         )
+        await ledger.ready(FLUSH_SECONDS)
         await ledger.flush(FLUSH_SECONDS)
         rows, following = await list_calls(database, wanted, limit=limit, cursor=cursor)
         return _json({"object": "list", "data": rows, "next_cursor": following})
@@ -67,6 +68,7 @@ def calls_api(database: Database, ledger: Ledger) -> APIRouter:
     @api.get("/{call_id}")
     async def call(call_id: str) -> Response:
         """A call with its decision, attempts and scores."""
+        await ledger.ready(FLUSH_SECONDS)
         if ledger.pending(call_id):
             await ledger.flush(FLUSH_SECONDS)
         found = await get_call(database, call_id)
@@ -77,6 +79,7 @@ def calls_api(database: Database, ledger: Ledger) -> APIRouter:
     @api.post("/{call_id}/scores", status_code=201)
     async def score(call_id: str, new: NewScore) -> Response:
         """Judge a call. Kept in the journal like a call, so it is not lost while Postgres is away."""
+        await ledger.ready(FLUSH_SECONDS)
         if not ledger.pending(call_id) and not await call_exists(database, call_id):
             raise _unknown(call_id)
         made = Score(

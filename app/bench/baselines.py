@@ -16,7 +16,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from app.bench.curves import Floats, Frame, Hull, Picks, Point, ndch, oracle, oracle_curve
+from app.bench.curves import SAME_COST, Floats, Frame, Hull, Picks, Point, ndch, oracle, oracle_curve
 from app.bench.results import RouterResult
 from app.bench.scoring import look_up, score_router
 from app.bench.suite import Suite
@@ -79,6 +79,24 @@ class ScoredPool:
     def zero(self) -> Hull:
         """The zero router: the hull of the single-model points, reached by mixing models blindly."""
         return ndch(*zip(*self.points, strict=True))
+
+    def zero_at(self, cost: float) -> Floats | None:
+        """Share of the calls each model gets from the zero router at this mean cost (USD), shape (m,).
+
+        At most two are not 0: the hull's vertices on both sides; beyond the last one that alone, since paying more buys
+        nothing. None where `cost` is below the first vertex: no blind mix is that cheap.
+        """
+        hull, share = self.zero, np.zeros(len(self.models))
+        if cost < hull.cost[0] * (1 - SAME_COST):
+            return None
+        left = max(int(np.searchsorted(hull.cost, cost * (1 + SAME_COST), side="right")) - 1, 0)
+        part = 0.0
+        if left + 1 < len(hull.cost):
+            width = hull.cost[left + 1] - hull.cost[left]
+            part = max(float((cost - hull.cost[left]) / width), 0.0)
+            share[hull.index[left + 1]] = part
+        share[hull.index[left]] = 1 - part
+        return share
 
     @property
     def cheapest(self) -> int:

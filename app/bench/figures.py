@@ -76,6 +76,87 @@ class Zero(msgspec.Struct, frozen=True, kw_only=True):
     hull: tuple[Single, ...] = ()
 
 
+class Calibration(msgspec.Struct, frozen=True, kw_only=True):
+    """How well a router foretold what the models it picked would do; about the others nothing is said."""
+
+    n: int
+    """Answered items with a predicted quality; `brier`, `ece` and `auc` are of these."""
+    n_cost: int
+    """Answered items with a predicted cost that cost something; `cost_mape` is of these."""
+    brier: float | None = None
+    """Mean squared error of predicted quality; None where none was predicted."""
+    ece: float | None = None
+    """Expected calibration error in ten bins of equal width; None where no quality was predicted."""
+    auc: dict[str, float] = {}
+    """Model → probability that of two of its items the better one was predicted better; 0.5 tells nothing. Without the
+    models whose items all have the same quality."""
+    cost_mape: float | None = None
+    """Mean absolute error of predicted cost, relative to the cost; None where none was predicted."""
+
+
+class PairedTest(msgspec.Struct, frozen=True, kw_only=True):
+    """A router at its best point against something else, item by item."""
+
+    against: str
+    """A model, or `zero router`."""
+    n: int
+    difference: Estimate
+    """Quality of the router minus the other's; the interval is the bootstrap's."""
+    test: Literal["mcnemar", "permutation"]
+    """Exact McNemar where both qualities are 0 or 1, else the paired permutation test."""
+    p: float
+    """Two-sided."""
+    p_holm: float | None = None
+    """The same after Holm's correction over the routers of the report; None for a baseline."""
+    only_router: int | None = None
+    """McNemar: items that only the router had right."""
+    only_other: int | None = None
+    """McNemar: items that only the other had right."""
+
+
+class Pair(msgspec.Struct, frozen=True, kw_only=True):
+    """RouteLLM's figures, for a pool of two models. None throughout where the strong one is no better."""
+
+    weak: str
+    """The cheaper model."""
+    strong: str
+    """The dearer model."""
+    pgr: float | None
+    """Part of the quality gap between the two that is recovered at the best point."""
+    apgr: float | None
+    """The same on average over all shares of calls to the strong model; choosing at random gives 0.5."""
+    auc: float
+    """Area under quality over the share of calls to the strong model."""
+    cpt: dict[str, float | None]
+    """`20`, `50`, `80` → least share of calls to the strong model that recovers so many percent of the gap."""
+
+
+class Spread(msgspec.Struct, frozen=True, kw_only=True):
+    """Of one figure over seeds."""
+
+    mean: float
+    sd: float | None
+    """Standard deviation (n − 1); None for one seed."""
+
+
+class DeltaSpread(Spread, frozen=True, kw_only=True):
+    """Of the difference to the zero router over seeds."""
+
+    values: tuple[float, ...]
+    """One a seed."""
+    above: int
+    """Seeds whose interval lies above 0."""
+
+
+class Seeds(msgspec.Struct, frozen=True, kw_only=True):
+    """What another split and another fit would have given: the noise of training, which no interval over items shows."""
+
+    n: int
+    seeds: tuple[int, ...]
+    aiq: Spread
+    delta_aiq: DeltaSpread
+
+
 class PointReport(msgspec.Struct, frozen=True, kw_only=True):
     """A router at one tradeoff."""
 
@@ -106,6 +187,10 @@ class PointReport(msgspec.Struct, frozen=True, kw_only=True):
     """This quality / the oracle's; None where that is 0."""
     regret: float | None = None
     """Mean utility q − λc lost against the best pick of each prompt, at this tradeoff; None at tradeoff 1."""
+    arena: float | None = None
+    """RouterArena's score of this quality and cost, in [0, 1]."""
+    calibration: Calibration | None = None
+    """None where the router predicted nothing, or its predictions were not kept."""
 
 
 class RouterReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -136,6 +221,20 @@ class RouterReport(msgspec.Struct, frozen=True, kw_only=True):
     perf_gain: float | None = None
     pareto_dist: float | None = None
     """Mean distance of the points to the Pareto set of this report, in ranges of the pool."""
+    delta_p: float | None = None
+    """Two-sided bootstrap p value of `delta_aiq`; never below 2 / (draws + 1)."""
+    delta_p_holm: float | None = None
+    """The same after Holm's correction over the routers of the report; None for a baseline."""
+    conclusion: str | None = None
+    """The verdict in a sentence, which says where Holm's correction takes it back."""
+    against_best_single: PairedTest | None = None
+    """The best point against the best single model."""
+    against_zero: PairedTest | None = None
+    """The best point against the zero router at the same mean cost; None where the router is cheaper than that hull."""
+    pair: Pair | None = None
+    """None unless the pool has two models."""
+    seeds: Seeds | None = None
+    """None unless the run was repeated with several seeds; all other figures are those of the first."""
 
 
 class Baselines(msgspec.Struct, frozen=True, kw_only=True):

@@ -20,16 +20,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.bench import baselines as base
-from app.bench import curves, wording
+from app.bench import calibration, curves, pairs, wording
+from app.bench.arena import arena_score
 from app.bench.baselines import ScoredPool
 from app.bench.curves import Floats, Hull, Point
 from app.bench.figures import (
     Baselines,
+    Calibration,
     Estimate,
     Interval,
     Kind,
     Mark,
     Oracle,
+    Pair,
+    PairedTest,
     Percentiles,
     PointReport,
     Report,
@@ -38,7 +42,8 @@ from app.bench.figures import (
     Zero,
 )
 from app.bench.results import RouterResult, Setting
-from app.bench.statistics import bootstrap_means, interval
+from app.bench.significance import corrected, paired_test
+from app.bench.statistics import bootstrap_means, bootstrap_p, interval
 from app.bench.suite import Suite
 from routers import Outcomes
 from routers.base import price_of_quality
@@ -89,7 +94,7 @@ def build_report(
     fitted = [] if outcomes is None else list(_fitted(suite, outcomes, rows, tradeoffs, seed, remarks))
     plane = _Plane(pool, (*results, *fitted), _dearest(outcomes), draws, seed)
     reports = [plane.router(place) for place in range(len(plane.results))]
-    routers, beside = reports[: len(results)], {report.router: report for report in reports[len(results) :]}
+    routers, beside = corrected(reports[: len(results)]), {r.router: r for r in reports[len(results) :]}
     baselines = _baselines(pool, beside) if pool is not None else None
     absent = [model for model in scored.models if model not in pool.models] if scored and pool else []
     said = wording.notes(suite=suite, split=split, pool=pool, absent=absent, routers=routers, upstream=upstream)
@@ -123,7 +128,8 @@ def _checked(result: RouterResult, n: int) -> RouterResult:
     for setting in result.settings:
         where = f"router {result.router!r} at tradeoff {setting.tradeoff}"
         arrays = {"model": len(setting.model), "quality": len(setting.quality), "cost": len(setting.cost)}
-        if any(length != n for length in (*arrays.values(), len(setting.answered))):
+        foretold = [len(given) for given in (setting.predicted_quality, setting.predicted_cost) if given is not None]
+        if any(length != n for length in (*arrays.values(), len(setting.answered), *foretold)):
             raise ValueError(f"{where}: not about the {n} scored items: {arrays}")
         if not (np.isfinite(setting.quality).all() and np.isfinite(setting.cost).all()):
             raise ValueError(f"{where}: a quality or cost is NaN or infinite; a failed call has quality 0")
@@ -252,7 +258,8 @@ class _Plane:
         cost, quality = self._means(place)
         score, zero = curves.aiq(cost, quality, pool.frame), curves.aiq(pool.zero.cost, pool.zero.quality, pool.frame)
         samples = self._aiq_samples(place)
-        delta = _estimate(score - zero, samples - self._zero_samples)
+        over_zero = samples - self._zero_samples
+        delta = _estimate(score - zero, over_zero)
         best = pool.points[pool.best_single]
         scale = Point(pool.frame.high - pool.frame.low, float(np.ptp([point.quality for point in pool.points])))
         return msgspec.structs.replace(
@@ -267,7 +274,28 @@ class _Plane:
             cost_save=curves.cost_save(hull, best),
             perf_gain=curves.perf_gain(hull, best),
             pareto_dist=curves.pareto_dist(cost, quality, self._front, scale),
+            delta_p=bootstrap_p(over_zero, wording.NOISE),
+            against_best_single=self._against_best_single(place, plain.best_point, pool),
+            against_zero=self._against_zero(place, plain.best_point, pool),
+            pair=_pair(plain, pool),
         )
+
+    def _against_best_single(self, place: int, index: int, pool: ScoredPool) -> PairedTest:
+        share = np.zeros(len(pool.models))
+        share[pool.best_single] = 1
+        return self._paired(place, index, pool, share, pool.models[pool.best_single])
+
+    def _against_zero(self, place: int, index: int, pool: ScoredPool) -> PairedTest | None:
+        """Blind mixing at the router's own mean cost; of each item the expectation over its coin counts."""
+        share = pool.zero_at(float(self._means(place)[0][index]))
+        return None if share is None else self._paired(place, index, pool, share, "zero router")
+
+    def _paired(self, place: int, index: int, pool: ScoredPool, share: Floats, against: str) -> PairedTest:
+        """A router's point against a fixed mix of models, shape (m,), as paired as everything else."""
+        quality = self._samples[1]
+        samples = quality[:, self._column[place] + index] - quality[:, : len(share)] @ share
+        router, other = self.results[place].settings[index].quality, pool.counted[0] @ share
+        return paired_test(against, router, other, samples, seed=self.seed)
 
     def _point(self, place: int, index: int) -> PointReport:
         setting = self.results[place].settings[index]
@@ -287,6 +315,8 @@ class _Plane:
             pareto=bool(self._pareto[column]),
             latency=_percentiles(setting.latency),
             overhead=_percentiles(setting.overhead),
+            arena=arena_score(min(max(quality, 0.0), 1.0), 1000 * cost),
+            calibration=_calibration(setting),
             **self._against_oracle(setting, cost, quality),
         )
 
@@ -375,6 +405,60 @@ class _Plane:
         if self.pool is not None:
             hulls.append(self.pool.zero)
         return max(float(hull.cost[-1]) for hull in hulls)
+
+
+def _pair(router: RouterReport, pool: ScoredPool) -> Pair | None:
+    """RouteLLM's figures, where the pool has two models."""
+    if len(pool.models) != 2:
+        return None
+    weak, strong = sorted(range(2), key=lambda model: (pool.points[model].cost, -pool.points[model].quality))
+    ends = pool.points[weak].quality, pool.points[strong].quality
+    name = pool.models[strong]
+    shares = [point.share.get(name, 0.0) for point in router.points]
+    curve = pairs.PairCurve.of(shares, [point.quality for point in router.points], *ends)
+    return Pair(
+        weak=pool.models[weak],
+        strong=name,
+        pgr=pairs.pgr(router.points[router.best_point].quality, *ends),
+        apgr=curve.apgr,
+        auc=curve.auc,
+        cpt={str(percent): curve.cpt(percent / 100) for percent in (20, 50, 80)},
+    )
+
+
+def _calibration(setting: Setting) -> Calibration | None:
+    """What was foretold of the answered items against what came; None where nothing was foretold."""
+    quality, cost = _foretold(setting, setting.predicted_quality), _foretold(setting, setting.predicted_cost)
+    if not (quality.any() or cost.any()):
+        return None
+    found = Calibration(n=int(quality.sum()), n_cost=int((setting.cost[cost] > 0).sum()))
+    if setting.predicted_cost is not None and cost.any():
+        error = calibration.mape(setting.predicted_cost[cost], setting.cost[cost])
+        found = msgspec.structs.replace(found, cost_mape=error)
+    if setting.predicted_quality is None or not quality.any():
+        return found
+    predicted, true = setting.predicted_quality[quality], setting.quality[quality]
+    return msgspec.structs.replace(
+        found,
+        brier=calibration.brier(predicted, true),
+        ece=calibration.ece(predicted, true),
+        auc=_auc_by_model(np.array(setting.model, dtype=object)[quality], predicted, true),
+    )
+
+
+def _foretold(setting: Setting, predicted: Floats | None) -> NDArray[np.bool_]:
+    """Which answered items have a prediction, shape (n,)."""
+    return np.zeros(len(setting.answered), bool) if predicted is None else setting.answered & ~np.isnan(predicted)
+
+
+def _auc_by_model(models: NDArray[np.object_], predicted: Floats, true: Floats) -> dict[str, float]:
+    found = {}
+    for model in sorted(set(models.tolist())):
+        own = models == model
+        area = calibration.auc(predicted[own], true[own])
+        if area is not None:
+            found[model] = area
+    return found
 
 
 def _share(setting: Setting) -> dict[str, float]:

@@ -27,6 +27,11 @@ class Setting:
     """Shape (n,), seconds a call took from end to end, NaN where missing; None when nothing was called."""
     overhead: NDArray[np.float64] | None = None
     """Shape (n,), seconds of it that were Hullspeed's own; None when nothing was called."""
+    predicted_quality: NDArray[np.float64] | None = None
+    """Shape (n,), quality the router foretold of the model it picked, NaN where it foretold none; None when none is
+    known."""
+    predicted_cost: NDArray[np.float64] | None = None
+    """Shape (n,), USD, likewise."""
 
 
 @dataclass(frozen=True)

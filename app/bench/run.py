@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
 import msgspec
 import numpy as np
+import uuid_utils.compat as uuid
 
-from app.bench.plan import Plan
+from app.bench.plan import RECORDED, Plan
 from app.bench.replay import Progress, Replay, ReplayFailed, Result, Task
 from app.bench.report import Report, build_report
 from app.bench.results import RouterResult, Setting
 from app.bench.scoring import score_router
 from app.core.errors import ConfigError
+from app.core.types import Score
 from app.store import runs
 from app.store.database import Database
 from app.store.runs import ResultRow, RunRow
@@ -91,7 +94,7 @@ async def replay(
             run=run.id,
             seed=plan.seed,
             grade=grade,
-            save=lambda batch: runs.add_results(database, run.id, [_row(result) for result in batch]),
+            save=lambda batch: _keep(plan, database, run.id, batch),
             api_key=target.api_key,
             concurrency=concurrency,
             max_cost=max_cost,
@@ -132,6 +135,25 @@ def _remaining(plan: Plan, earlier: Sequence[ResultRow]) -> list[Task]:
         for item in plan.items
         if (spec.text, tradeoff, item.id) not in done
     ]
+
+
+async def _keep(plan: Plan, database: Database, run: str, batch: Sequence[Result]) -> None:
+    """Keep results for good, and each as the score of its call too."""
+    graders = {item.id: plan.grader_of(item) for item in plan.items} if plan.graded else {}
+    now = datetime.now(UTC)
+    judgements = [
+        Score(
+            id=str(uuid.uuid7()),
+            call_id=result.call_id,
+            name="quality",
+            value=result.quality,
+            source=f"grader:{graders[result.item]}" if plan.graded else RECORDED,
+            created_at=now,
+        )
+        for result in batch
+        if result.answered and result.call_id is not None
+    ]
+    await runs.add_results(database, run, [_row(result) for result in batch], judgements)
 
 
 def _row(result: Result) -> ResultRow:

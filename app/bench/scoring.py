@@ -7,7 +7,8 @@ latency, overhead, retries, errors of an upstream.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 
 from app.bench.results import RouterResult, Setting
 from app.bench.suite import Item, Suite
-from routers import Candidate, Outcomes, Query, Router
+from routers import Candidate, Choice, Outcomes, Query, Router
 from routers.base import seed_for
 
 
@@ -35,7 +36,8 @@ def score_router(
     `outcomes` holds all items of the suite, in its order: it gives the candidates (every model with its mean cost over
     the whole suite, as the proxy's catalog has it) and the quality and cost of each pick. Each item is seeded with
     `seed_for(seed, item id)`. A router that declines gets the first candidate, the proxy's default; a pick without an
-    outcome counts as a failed call: quality 0, cost 0, not answered. `name` (default: the router's own) and `params`
+    outcome counts as a failed call: quality 0, cost 0, not answered. What the router foretold of each pick is kept beside
+    it, so that its calibration can be judged. `name` (default: the router's own) and `params`
     only label the result. Raises `ValueError` where the outcomes are not of this suite.
     """
     if outcomes.items != tuple(item.id for item in suite.items):
@@ -45,15 +47,24 @@ def score_router(
     column = {model: place for place, model in enumerate(outcomes.models)}
     settings = []
     for tradeoff in tradeoffs:
-        picked = [column[_pick(router, item, candidates, tradeoff, seed)] for item in scored]
-        settings.append(look_up(outcomes, rows, np.array(picked, dtype=np.int64), tradeoff))
+        picked = [_pick(router, item, candidates, tradeoff, seed) for item in scored]
+        columns = np.array([column[choice.model] for choice in picked], dtype=np.int64)
+        setting = look_up(outcomes, rows, columns, tradeoff)
+        quality, cost = _known(choice.quality for choice in picked), _known(choice.cost for choice in picked)
+        settings.append(replace(setting, predicted_quality=quality, predicted_cost=cost))
     return RouterResult(name or router.name, tuple(settings), dict(params or {}))
 
 
-def _pick(router: Router, item: Item, candidates: tuple[Candidate, ...], tradeoff: float, seed: int) -> str:
+def _pick(router: Router, item: Item, candidates: tuple[Candidate, ...], tradeoff: float, seed: int) -> Choice:
     query = Query(item.messages, candidates, tradeoff=tradeoff, seed=seed_for(seed, item.id))
     ranking = router.route(query).ranking
-    return ranking[0].model if ranking else candidates[0].model
+    return ranking[0] if ranking else Choice(candidates[0].model)
+
+
+def _known(predictions: Iterable[float | None]) -> NDArray[np.float64] | None:
+    """Predictions with NaN where there is none; None where there is none at all."""
+    values = np.array([np.nan if value is None else value for value in predictions], dtype=np.float64)
+    return None if np.isnan(values).all() else values
 
 
 def look_up(outcomes: Outcomes, rows: NDArray[np.int64], picked: NDArray[np.int64], tradeoff: float) -> Setting:

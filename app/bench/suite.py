@@ -35,7 +35,7 @@ class Item(msgspec.Struct, frozen=True, kw_only=True):
         return Query(self.messages, ())
 
 
-def _bare_text(item: Item) -> str:
+def bare_text(item: Item) -> str:
     """The item's text without case, spaces and punctuation; its id where there is no text."""
     text = " ".join(message_text(message) for message in item.messages)
     return re.sub(r"[\W_]+", "", text.casefold()) or f"id {item.id}"
@@ -106,7 +106,7 @@ class Suite:
             room = round(TRAIN_SHARE * len(members))
             for place in np.random.default_rng([seed, len(members)]).permutation(len(members)).tolist():
                 member = members[place]
-                train[member] = side.setdefault(_bare_text(self.items[member]), room > 0)
+                train[member] = side.setdefault(bare_text(self.items[member]), room > 0)
                 room -= int(train[member])
         return np.flatnonzero(train if split == "train" else ~train)
 

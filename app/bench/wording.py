@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from app.bench.baselines import ScoredPool
-from app.bench.figures import Baselines, Estimate, Report, RouterReport
+from app.bench.figures import Baselines, Estimate, PairedTest, Report, RouterReport, Seeds
 from app.bench.suite import Suite
 
 BETTER, WORSE, UNDECIDED = "better than the zero router", "worse than the zero router", "no difference shown"
 
+LEVEL = 0.05
+"""Of the tests, as the intervals are 95 % ones."""
 NOISE = 1e-9
 """An interval this close to 0 holds 0: sums in another order differ by less."""
 
@@ -19,6 +21,53 @@ def verdict(delta: Estimate) -> str:
     if delta.low > NOISE:
         return BETTER
     return WORSE if delta.high < -NOISE else UNDECIDED
+
+
+def undecided(difference: Estimate) -> bool:
+    """The rule of all comparisons: where the interval of a difference holds 0, no difference is shown."""
+    return difference.low <= NOISE and difference.high >= -NOISE
+
+
+def taken_back(difference: Estimate, p_holm: float | None) -> bool:
+    """True where the interval shows a difference that Holm's correction for many routers does not let stand."""
+    return p_holm is not None and p_holm >= LEVEL and not undecided(difference)
+
+
+def p_value(p: float) -> str:
+    """A p value to two significant digits."""
+    return "p < 0.001" if p < 0.001 else f"p {p:#.2g}"
+
+
+def _corrected(p: float | None, p_holm: float | None, count: int) -> str:
+    return f"Holm's correction for {count} routers ({p_value(p or 0)}, corrected {(p_value(p_holm or 0))[2:]})"
+
+
+def conclusion(router: RouterReport, count: int) -> str | None:
+    """The verdict on one of `count` routers in a sentence; None where there is no zero router to compare with."""
+    delta = router.delta_aiq
+    if delta is None:
+        return None
+    figure = f"ΔAIQ {signed(delta.value)}, 95 % interval {signed(delta.low)} to {signed(delta.high)}"
+    said = verdict(delta)
+    if taken_back(delta, router.delta_p_holm):
+        how = _corrected(router.delta_p, router.delta_p_holm, count)
+        return f"{router.router}: {said} by itself ({figure}), but {UNDECIDED} after {how}."
+    return f"{router.router}: {said} ({figure})."
+
+
+def tested(test: PairedTest) -> str:
+    """What one paired test of a router's best point allows to say, in a few words."""
+    if undecided(test.difference):
+        return UNDECIDED
+    said = "better" if test.difference.value > 0 else "worse"
+    return f"{said}, but not after Holm" if taken_back(test.difference, test.p_holm) else said
+
+
+def over_seeds(seeds: Seeds) -> str:
+    """ΔAIQ over seeds in a few words."""
+    delta = seeds.delta_aiq
+    spread = "" if delta.sd is None else f" ± {delta.sd:.4f}"
+    return f"{signed(delta.mean)}{spread}, above 0 in {delta.above} of {seeds.n}"
 
 
 def by_aiq(routers: Sequence[RouterReport]) -> list[RouterReport]:
@@ -95,11 +144,13 @@ def _result(routers: list[RouterReport], baselines: Baselines | None, where: str
     best = max(routers, key=lambda router: router.delta_aiq.value if router.delta_aiq else -1.0)
     assert best.delta_aiq is not None
     name = best.router if len(routers) == 1 else f"{best.router}, the best of {len(routers)} routers,"
-    return f"{_against_zero(name, best.delta_aiq)} {where}. {_against_best(best, baselines)}"
+    return f"{_against_zero(name, best, best.delta_aiq)} {where}. {_against_best(best, baselines)}"
 
 
-def _against_zero(name: str, delta: Estimate) -> str:
+def _against_zero(name: str, router: RouterReport, delta: Estimate) -> str:
     figure = f"ΔAIQ {signed(delta.value)}, 95 % interval {signed(delta.low)} to {signed(delta.high)}"
+    if taken_back(delta, router.delta_p_holm):
+        figure += f"; not shown after Holm's correction, p {router.delta_p_holm:.2g}"
     said = verdict(delta)
     if said == UNDECIDED:
         return f"No difference shown between {name} and the zero router ({figure})"
@@ -142,7 +193,18 @@ def notes(
         if least < 1:
             yield f"{router.router}: coverage down to {least:.1%}; calls that failed or are missing count as quality 0."
     if pool is not None and len(routers) > 1:
-        yield f"Each interval stands for itself; none is corrected for comparing {len(routers)} routers."
+        yield from _many_notes(routers)
+
+
+def _many_notes(routers: Sequence[RouterReport]) -> Iterable[str]:
+    """What comparing several routers does to what is said of each."""
+    lost = [router for router in routers if router.delta_aiq and taken_back(router.delta_aiq, router.delta_p_holm)]
+    intro = f"Each interval stands for itself; {len(routers)} routers are compared"
+    if not lost:
+        yield f"{intro}, and Holm's correction for that changes no verdict."
+        return
+    named = ", ".join(f"{router.router} (p {router.delta_p:.2g} → {router.delta_p_holm:.2g})" for router in lost)
+    yield f"{intro}, and after Holm's correction for that no difference to the zero router is shown for {named}."
 
 
 def _pool_notes(pool: ScoredPool, absent: Sequence[str], split: str) -> Iterable[str]:

@@ -32,7 +32,8 @@ GraderOption = Annotated[
 ]
 JsonFileOption = Annotated[Path | None, typer.Option("--json", help="Write the report as JSON; `-`: to the terminal.")]
 HtmlOption = Annotated[Path | None, typer.Option("--output", "-o", help="Write the report as one HTML file.")]
-DEFAULT_TRADEOFFS = "0,0.2,0.4,0.6,0.8,1"
+DEFAULT_TRADEOFFS = "0,0.02,0.05,0.1,0.2,0.4,0.7,1"
+"""Denser near 0, where most of the way from the dearest models to the middle ones lies: c_ref is the dearest mean."""
 
 
 @imports.command("outcomes")
@@ -121,11 +122,13 @@ def list_all(as_json: JsonFlag = False, data_dir: DataDirOption = None) -> None:
     for suite in suites:
         models = "none recorded" if suite.models is None else f"{len(suite.models)}"
         models += " simulated" if suite.simulated else ""
-        table.add_row(
-            suite.name, f"{suite.items:,}", ", ".join(suite.categories), models, f"{suite.grader or 'recorded'}"
-        )
+        quality = suite.grader or ("graded per item" if suite.graded_items else "recorded")
+        table.add_row(suite.name, f"{suite.items:,}", ", ".join(suite.categories), models, quality)
     console.print(table)
-    table = Table("run", "suite", "status", "started", "routers", title="Runs", title_justify="left")
+    table = Table(title="Runs", title_justify="left")
+    table.add_column("run", no_wrap=True)
+    for heading in ("suite", "status", "started", "routers"):
+        table.add_column(heading)
     for run in runs:
         routers = ", ".join(run.spec.get("routers", ()))
         table.add_row(run.id, run.suite, run.status, f"{run.created_at:%Y-%m-%d %H:%M}", routers)
@@ -179,7 +182,7 @@ def run(
     """Replay a suite through a running proxy over HTTP and score its routers."""
     from app.cli.replay import Wanted, replay
 
-    plan = _plan(suite, router, tradeoffs, split, seed, limit, grader, data_dir)
+    plan = _plan(suite, router, tradeoffs, split, seed, limit, grader, data_dir, remote=url is not None)
     wanted = Wanted(
         plan=plan,
         url=url,
@@ -229,6 +232,8 @@ def _plan(
     limit: int | None,
     grader: str | None,
     data_dir: Path | None,
+    *,
+    remote: bool = False,
 ) -> Plan:
     from app.bench import library
     from app.bench.plan import Plan, RouterSpec
@@ -245,7 +250,7 @@ def _plan(
         async with open_database(data_dir) as database:
             return await library.load(database, suite)
 
-    return Plan(run_async(work()), specs, values, split, seed, limit, grader)
+    return Plan(run_async(work()), specs, values, split, seed, limit, grader, remote)
 
 
 def _show(report: Report, json_file: Path | None, output: Path | None) -> None:

@@ -63,6 +63,10 @@ def _build(wanted: RouterConfig, source: Path | None) -> Router:
 def build_rules(config: Config, catalog: Catalog, entries: Mapping[str, RouterEntry]) -> RoutingRules:
     """The rules around the routers. Raises `ConfigError` naming the key."""
     routing = config.routing
+    for name, entry in entries.items():
+        for model in entry.router.named_models():
+            if model not in catalog:
+                raise _unknown(f"routing.routers.{name}", "model", model, catalog)
     default = routing.default or next(iter(routing.routers), UNTRAINED_DEFAULT)
     if default not in entries:
         raise _unknown("routing.default", "router", default, entries)

@@ -1,7 +1,9 @@
-"""Every provider that does not speak OpenAI's dialect, through litellm: the only module that imports it.
+"""Every provider that does not speak OpenAI's dialect, through litellm: only this module and its parts import it.
 
 The import takes seconds and much memory, so it happens in a thread, when the first such model is about to be needed.
-litellm's own retries, fallbacks, callbacks and price look-ups stay off: one layer retries, and that is ours.
+litellm's own retries, fallbacks, callbacks and price look-ups stay off: one layer retries, and that is ours. Where the
+provider's wire can be watched (`litellm_wire`), a reply that broke off is told from one that is finished, and errors
+keep their status; for all others litellm's word is taken.
 """
 
 from __future__ import annotations
@@ -9,171 +11,241 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
 
+from app.gateway.catalog import Model
+from app.gateway.litellm_errors import explain
+from app.gateway.litellm_replies import encode_chunk, encode_reply
+from app.gateway.litellm_wire import WATCHED, Wire
 from app.gateway.upstream import (
     UpstreamError,
     UpstreamReply,
     UpstreamRequest,
     UpstreamStream,
     broken_reply,
-    error_from_status,
+    forwarded,
     timed_out,
-    unreachable,
 )
+
+log = logging.getLogger("hullspeed.litellm")
 
 OURS = frozenset({"model", "messages", "stream", "timeout"})
 DROPPED = frozenset({"metadata", "store"})
 """OpenAI's own bookkeeping. In litellm `metadata` steers its logging, so a client's must not reach it."""
-STEERING_PREFIXES = ("aws_", "vertex_", "azure_", "litellm_", "s3_", "langfuse_", "watsonx_", "oci_")
+PASSED = frozenset({"id", "roles", "order", "weight"})
+"""In litellm's list of its own options, but too plain to be refused: a provider may have a parameter of this name."""
 STEERING = frozenset(
-    {"deployment_id", "default_headers", "request_timeout", "logger_fn", "hf_model_name", "allowed_openai_params"}
-)
+    {
+        "deployment_id", "default_headers", "request_timeout", "logger_fn", "hf_model_name", "allowed_openai_params",
+        "drop_params", "additional_drop_params", "callbacks", "success_callback", "failure_callback",
+        "cache_control_injection_points", "vector_store_ids", "fake_stream", "original_function", "kwargs",
+        "optional_params", "additional_headers", "is_vertex_request", "use_psc_endpoint_format",
+    }
+)  # fmt: skip
+STEERING_PREFIXES = (
+    "_", "aws_", "vertex_", "azure_", "litellm_", "s3_", "langfuse_", "watsonx_", "wx_", "oci_", "gigachat_", "mock_",
+)  # fmt: skip
+STEERING_SUFFIXES = ("_api_key", "_api_base", "_base_url", "_credentials", "_secret", "_token", "_endpoint")
+"""Where a call goes and with which key, for providers whose options litellm's list leaves out."""
+
+
+@dataclass(frozen=True)
+class _Loaded:
+    """litellm, once it is imported."""
+
+    module: ModuleType
+    client: Any
+    """The `AsyncHTTPHandler` given to it for providers whose wire is watched."""
+    watched: Any
+    """`litellm_transport.watched`."""
+    steering: frozenset[str]
 
 
 class LitellmUpstream:
     """Translates through `litellm.acompletion`."""
 
     def __init__(self) -> None:
-        self._module: ModuleType | None = None
-        self._steering: frozenset[str] = STEERING
+        self._loaded: _Loaded | None = None
         self._loading = asyncio.Lock()
 
     async def warm(self) -> None:
         """Import litellm now, off the event loop, so that no request has to wait for it."""
         async with self._loading:
-            if self._module is None:
-                self._module, names = await asyncio.to_thread(_import)
-                self._steering = STEERING | names
+            if self._loaded is None:
+                self._loaded = await asyncio.to_thread(_load)
 
-    async def _litellm(self) -> ModuleType:
-        if self._module is None:
+    async def _litellm(self) -> _Loaded:
+        if self._loaded is None:
             await self.warm()
-        assert self._module is not None
-        return self._module
+        assert self._loaded is not None
+        return self._loaded
 
     async def close(self) -> None:
-        if self._module is not None:
-            await self._module.close_litellm_async_clients()
+        if self._loaded is not None:
+            await self._loaded.client.close()
+            await self._loaded.module.close_litellm_async_clients()
 
     async def complete(self, request: UpstreamRequest) -> UpstreamReply:
-        reply = await self._ask(request)
-        headers = getattr(reply, "_response_headers", None) or {}
-        return UpstreamReply(_encode(reply), {k: v for k, v in dict(headers).items() if k.startswith("x-ratelimit-")})
+        wire = _wire_for(request)
+        async with self._asking(request, wire) as acompletion:
+            reply = await acompletion
+        return UpstreamReply(encode_reply(reply), _headers(reply, wire))
 
     async def stream(self, request: UpstreamRequest) -> UpstreamStream:
-        return UpstreamStream(self._chunks(request, await self._ask(request)))
+        wire = _wire_for(request)
+        async with self._asking(request, wire) as acompletion:
+            stream = await acompletion
+            # For some providers nothing is sent before the first chunk is asked for.
+            first = await anext(stream, None)
+            if wire is not None and wire.failure is None and not wire.is_event_stream:
+                kind = wire.headers.get("content-type", "").partition(";")[0] or "unknown"
+                raise broken_reply(request.model, f"content type {kind} instead of an event stream")
+        return UpstreamStream(self._chunks(request, wire, stream, first), _headers(stream, wire))
 
-    async def _ask(self, request: UpstreamRequest) -> Any:
-        litellm = await self._litellm()
-        arguments = self._arguments(request)
+    @asynccontextmanager
+    async def _asking(self, request: UpstreamRequest, wire: Wire | None) -> AsyncIterator[Awaitable[Any]]:
+        """A call of `acompletion` to be awaited inside: watched, under its deadline, its failures explained."""
+        loaded = await self._litellm()
+        arguments = _arguments(request, loaded.steering)
+        if wire is not None:
+            arguments["client"] = loaded.client
+        # The reads of a watched stream have their own deadlines.
+        limit = None if wire is not None and request.stream else request.timeout
         try:
-            return await litellm.acompletion(**arguments)
-        except asyncio.CancelledError:
+            with self._explained(request, wire), loaded.watched(wire):
+                async with asyncio.timeout(limit):
+                    yield loaded.module.acompletion(**arguments)
+                _check(wire)
+        except BaseException:
+            if wire is not None:
+                await wire.close()
             raise
-        except Exception as error:
-            raise self._explain(request, error) from None
 
-    def _arguments(self, request: UpstreamRequest) -> dict[str, Any]:
-        model = request.model
-        given = {name: msgspec.json.decode(raw) for name, raw in request.fields.items() if name not in DROPPED}
-        for name in given:
-            if name not in model.params and (name in self._steering or name.startswith(STEERING_PREFIXES)):
-                raise UpstreamError(
-                    f"`{name}` is not accepted: it is an option of litellm's, which only the configuration may set.",
-                    status=400,
-                    type="invalid_request_error",
-                    param=name,
-                    next_model=False,
-                )
-        arguments = {name: value for name, value in given.items() if name not in OURS}
-        arguments |= {
-            "model": model.target,
-            "messages": given["messages"],
-            "stream": request.stream,
-            "timeout": request.timeout,
-            "num_retries": 0,
-            "max_retries": 0,
-            "no-log": True,
-        }
-        if model.api_key:
-            arguments["api_key"] = model.api_key
-        if model.base_url:
-            arguments["api_base"] = model.base_url
-        return arguments
-
-    async def _chunks(self, request: UpstreamRequest, stream: Any) -> AsyncIterator[bytes]:
+    async def _chunks(
+        self, request: UpstreamRequest, wire: Wire | None, stream: Any, chunk: Any
+    ) -> AsyncIterator[bytes]:
+        """`chunk`, which is there already, then the rest of `stream`."""
+        # Where the wire is watched its reads have the deadline, so that a provider's pings count as life.
+        limit = request.timeout if wire is None else None
         try:
-            async for chunk in stream:
-                yield _encode(chunk)
-        except (asyncio.CancelledError, GeneratorExit):
-            raise
-        except Exception as error:
-            raise self._explain(request, error) from None
+            with self._explained(request, wire):
+                while chunk is not None:
+                    yield encode_chunk(chunk)
+                    async with asyncio.timeout(limit):
+                        chunk = await anext(stream, None)
+                    _check(wire)
         finally:
+            # litellm's own `aclose` leaves the connection of some providers open.
+            if wire is not None:
+                await wire.close()
             await stream.aclose()
 
-    def _explain(self, request: UpstreamRequest, error: Exception) -> UpstreamError:
-        litellm, model = self._module, request.model
-        assert litellm is not None
-        if isinstance(error, UpstreamError):
-            return error
-        if isinstance(error, litellm.Timeout | TimeoutError):
-            return timed_out(model, request.timeout)
-        if isinstance(error, litellm.UnsupportedParamsError):
-            # Another model may well take the parameter.
-            failure = error_from_status(model, 400, _said(error), code="unsupported_parameter")
-            failure.next_model = True
-            return failure
-        if isinstance(error, litellm.ContextWindowExceededError):
-            return error_from_status(model, 400, _said(error), code="context_length_exceeded")
-        status = getattr(error, "status_code", None)
-        if isinstance(error, litellm.APIConnectionError) or not isinstance(status, int):
-            logging.getLogger("hullspeed.litellm").debug("model %r failed", model.name, exc_info=error)
-            return unreachable(model, _said(error)) if status is not None else broken_reply(model, _said(error))
-        response = getattr(error, "response", None)
-        headers = dict(response.headers) if response is not None else {}
-        return error_from_status(model, status, _said(error), headers=headers)
+    @contextmanager
+    def _explained(self, request: UpstreamRequest, wire: Wire | None) -> Iterator[None]:
+        """Whatever fails inside becomes an `UpstreamError`."""
+        assert self._loaded is not None
+        try:
+            yield
+        except TimeoutError:
+            raise (wire and wire.failure) or timed_out(request.model, request.timeout) from None
+        except Exception as error:
+            failure = explain(self._loaded.module, request, wire, error)
+            # The text of the original may hold keys and prompts.
+            log.debug("model %r failed with litellm's %s: %s", request.model.name, type(error).__name__, failure)
+            raise failure from None
 
 
-def _import() -> tuple[ModuleType, frozenset[str]]:
-    # Without this the import fetches the price map from the network.
+def _load() -> _Loaded:
+    # Without the first the import fetches the price map from the network, without the second it reads a `.env`.
     os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
+    os.environ.setdefault("LITELLM_MODE", "PRODUCTION")
     import litellm
     from litellm.types.utils import all_litellm_params
 
+    from app.gateway.litellm_transport import make_client, watched
+
+    # Otherwise it prints to standard output on errors.
     litellm.suppress_debug_info = True
-    litellm.telemetry = False
-    logging.getLogger("LiteLLM").setLevel(logging.CRITICAL)
-    return litellm, frozenset(map(str, all_litellm_params)) - {"id", "roles", "order", "weight"} - DROPPED
+    for name in ("LiteLLM", "LiteLLM Router", "LiteLLM Proxy"):
+        # Its log lines hold prompts and addresses.
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    steering = STEERING | frozenset(map(str, all_litellm_params)) - PASSED - DROPPED
+    return _Loaded(litellm, make_client(), watched, steering)
 
 
-def _encode(reply: Any) -> bytes:
-    """litellm's object as OpenAI's JSON. Its usage chunk has an empty choice, where OpenAI's has none."""
-    data: dict[str, Any] = reply.model_dump(exclude_none=True)
-    choices = data.get("choices") or []
-    if data.get("usage") and all("delta" in c and not c["delta"] and not c.get("finish_reason") for c in choices):
-        data["choices"] = []
-    for choice in choices:
-        choice.setdefault("finish_reason", None)
-    return msgspec.json.encode(data)
+def _check(wire: Wire | None) -> None:
+    """Raises what went wrong on the wire, should litellm have made nothing of it."""
+    if wire is not None and wire.failure is not None:
+        raise wire.failure
 
 
-def _said(error: Exception) -> str:
-    """The provider's own message out of litellm's wrapping (`litellm.X: YException - {"error": {"message": …}}`)."""
-    text = str(getattr(error, "message", "") or error)
-    start = text.find("{")
-    if start >= 0:
-        try:
-            body = msgspec.json.decode(text[start : text.rfind("}") + 1])
-            inner = body.get("error", body)
-            found = inner.get("message") if isinstance(inner, dict) else inner
-            if isinstance(found, str):
-                return found
-        except (msgspec.DecodeError, AttributeError):
-            pass
-    return text.removeprefix("litellm.")
+def _wire_for(request: UpstreamRequest) -> Wire | None:
+    model = request.model
+    return Wire(request) if model.provider in WATCHED and "custom_llm_provider" not in model.params else None
+
+
+def _headers(reply: Any, wire: Wire | None) -> dict[str, str]:
+    if wire is not None:
+        return wire.forwarded()
+    hidden = getattr(reply, "_hidden_params", None) or {}
+    found: Mapping[str, Any] = hidden.get("additional_headers") or {}
+    return forwarded({name: str(value) for name, value in found.items()})
+
+
+def _arguments(request: UpstreamRequest, steering: frozenset[str]) -> dict[str, Any]:
+    """The arguments of `acompletion`. Raises `UpstreamError` where the client sent an option of litellm's."""
+    model = request.model
+    given = {name: msgspec.json.decode(raw) for name, raw in request.fields.items() if name not in DROPPED}
+    for name, value in given.items():
+        if _steers(name, steering) and (name not in model.params or value != _plain(model.params[name])):
+            raise UpstreamError(
+                f"`{name}` is not accepted: it is an option of litellm's, which only the configuration may set.",
+                status=400,
+                type="invalid_request_error",
+                param=name,
+                next_model=False,
+            )
+    arguments = {name: value for name, value in given.items() if name not in OURS}
+    arguments |= {
+        "model": model.target,
+        "messages": given["messages"],
+        "stream": request.stream,
+        "timeout": request.timeout,
+        "num_retries": 0,
+        "max_retries": 0,
+        "no-log": True,
+        # Calls with tools need a package otherwise that only litellm's proxy brings.
+        "_skip_mcp_handler": True,
+    }
+    if model.api_key:
+        arguments["api_key"] = model.api_key
+    if model.base_url:
+        arguments["api_base"] = _api_base(model, model.base_url)
+    return arguments
+
+
+def _steers(name: str, steering: frozenset[str]) -> bool:
+    return name in steering or name.startswith(STEERING_PREFIXES) or name.endswith(STEERING_SUFFIXES)
+
+
+def _plain(value: Any) -> Any:
+    """A configured parameter as it looks once it has been through JSON."""
+    return msgspec.json.decode(msgspec.json.encode(value))
+
+
+def _api_base(model: Model, url: str) -> str:
+    """The URL in the form that litellm needs, which differs by provider, however it was written."""
+    if model.provider == "anthropic":
+        # litellm adds `/v1/messages` itself.
+        return url.rstrip("/").removesuffix("/v1").rstrip("/")
+    if model.provider == "gemini":
+        url = url.rstrip("/").removesuffix("/models")
+        return url if urlsplit(url).path else f"{url}/v1beta"
+    return url

@@ -15,9 +15,10 @@ import uuid_utils
 from sqlalchemy.dialects.postgresql import JSONB
 
 from app.core.errors import ConfigError, InvalidRequest, NotFound
+from app.core.types import Score
 from app.store import text
 from app.store.database import Database
-from app.store.tables import results, runs, suites
+from app.store.tables import results, runs, scores, suites
 
 RunStatus = Literal["running", "done", "failed"]
 
@@ -122,12 +123,18 @@ async def claim(database: Database, run: str) -> AsyncIterator[None]:
         yield
 
 
-async def add_results(database: Database, run: str, rows: Sequence[ResultRow]) -> None:
-    """Add results, all of them or none; one that is there already stays as it is. Raises `StoreUnavailable`."""
+async def add_results(
+    database: Database, run: str, rows: Sequence[ResultRow], judgements: Sequence[Score] = ()
+) -> None:
+    """Add results with the scores given to their calls, all of them or none; a result that is there already stays as
+    it is. Raises `StoreUnavailable`."""
     async with database.begin() as connection:
         for start in range(0, len(rows), _BATCH):
             document = text.encode_text(rows[start : start + _BATCH])
             await connection.exec_driver_sql(_ADD, (run, document))
+        if judgements:
+            values = [text.clean(msgspec.structs.asdict(score)) for score in judgements]
+            await connection.execute(scores.insert(), values)
 
 
 async def load_results(database: Database, run: str) -> list[ResultRow]:

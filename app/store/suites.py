@@ -78,6 +78,8 @@ class SuiteRow(msgspec.Struct, frozen=True, kw_only=True):
     """None where nothing is recorded."""
     created_at: datetime
     items: int
+    graded_items: int
+    """Items that name a grader of their own."""
     categories: list[str]
 
 
@@ -141,13 +143,19 @@ async def list_suites(database: Database) -> list[SuiteRow]:
         sa.select(
             items.c.suite_id,
             sa.func.count().label("items"),
+            sa.func.count(items.c.grader).label("graded_items"),
             sa.func.array_agg(sa.distinct(items.c.category)).label("categories"),
         )
         .group_by(items.c.suite_id)
         .subquery()
     )
     query = (
-        sa.select(suites, sa.func.coalesce(sizes.c["items"], 0).label("items"), sizes.c.categories)
+        sa.select(
+            suites,
+            sa.func.coalesce(sizes.c["items"], 0).label("items"),
+            sa.func.coalesce(sizes.c.graded_items, 0).label("graded_items"),
+            sizes.c.categories,
+        )
         .outerjoin_from(suites, sizes, sizes.c.suite_id == suites.c.id)
         .order_by(suites.c.name)
     )

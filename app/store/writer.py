@@ -100,7 +100,9 @@ class Ledger:
         self._refused = metrics.ledger_rows.labels("refused")
         self._lost = metrics.ledger_rows.labels("lost")
         self._memory_bytes = memory_bytes
-        self._migrated = not auto_migrate
+        self._migrated = asyncio.Event()
+        if not auto_migrate:
+            self._migrated.set()
         self._open = _Batch()
         self._sealed: deque[_Batch] = deque()
         self._adopted: deque[_Batch] = deque()
@@ -146,6 +148,17 @@ class Ledger:
         if time.monotonic() < self._lost_at + WARN_SECONDS:
             return f"rows are being lost: {self._lost_why}"
         return None
+
+    async def ready(self, timeout: float) -> bool:  # noqa: ASYNC109
+        """Wait until the tables are there and up to date; False after `timeout` seconds without Postgres."""
+        try:
+            async with asyncio.timeout(timeout):
+                if not self._migrated.is_set():
+                    self._wake.set()
+                await self._migrated.wait()
+        except TimeoutError:
+            return False
+        return True
 
     async def flush(self, timeout: float) -> bool:  # noqa: ASYNC109
         """Wait until all recorded so far is in Postgres (or refused by it); False after `timeout` seconds."""
@@ -286,11 +299,10 @@ class Ledger:
     async def _ship_all(self) -> None:
         if not self._sealed:
             self._seal()
-        if not self._sealed and not self._adopted:
-            return
-        if not self._migrated:
+        if not self._migrated.is_set():
+            # Without waiting for the first row: whoever asks for calls before there are any finds an empty table.
             await migrate.upgrade(self._database)
-            self._migrated = True
+            self._migrated.set()
         while self._sealed:
             await self._ship_batch(self._sealed[0])
             self._sealed.popleft()

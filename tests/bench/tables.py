@@ -17,13 +17,18 @@ from app.bench.suite import Item, Recorded, Suite
 ROOT = Path(__file__).parents[2]
 
 
-def shared_suite(name: str) -> Suite:
+def shared_file(name: str) -> Path:
     """The recorded set `name` of the shared data; skips the test where it is not present."""
     folder = Path(os.environ.get("HULLSPEED_SHARED", ROOT.parent / "shared"))
     file = folder / "data" / f"{name}.parquet"
     if not file.exists():
         pytest.skip(f"recorded set {name} is not in {folder}; point HULLSPEED_SHARED at the shared folder")
-    return _read(file)
+    return file
+
+
+def shared_suite(name: str) -> Suite:
+    """The same as a suite, in the order of the file."""
+    return _read(shared_file(name))
 
 
 @cache

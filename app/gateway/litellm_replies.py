@@ -1,0 +1,52 @@
+"""litellm's reply objects as OpenAI's JSON."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+_NOISE_PREFIX = "vertex_ai_"
+"""Gemini's replies carry lists of this name, nearly always empty."""
+
+
+def encode_reply(reply: Any) -> bytes:
+    """A whole reply."""
+    data = _dump(reply)
+    for choice in data.get("choices") or ():
+        message = choice.get("message")
+        if isinstance(message, dict):
+            message.setdefault("content", None)
+            _strip(message)
+            for call in message.get("tool_calls") or ():
+                # In a whole reply OpenAI has none, and here it would count Anthropic's content blocks.
+                call.pop("index", None)
+    return msgspec.json.encode(data)
+
+
+def encode_chunk(chunk: Any) -> bytes:
+    """A chunk of a stream. litellm's usage chunk has an empty choice, where OpenAI's has none."""
+    data = _dump(chunk)
+    choices = data.get("choices") or []
+    if data.get("usage") and all(not choice.get("delta") and not choice.get("finish_reason") for choice in choices):
+        data["choices"] = []
+    for choice in data.get("choices") or ():
+        choice.setdefault("finish_reason", None)
+        if isinstance(choice.get("delta"), dict):
+            _strip(choice["delta"])
+    return msgspec.json.encode(data)
+
+
+def _dump(reply: Any) -> dict[str, Any]:
+    data: dict[str, Any] = reply.model_dump(exclude_none=True)
+    for name in [name for name, value in data.items() if name.startswith(_NOISE_PREFIX) and not value]:
+        del data[name]
+    _strip(data)
+    return data
+
+
+def _strip(data: dict[str, Any]) -> None:
+    """Take out litellm's own extras where they say nothing."""
+    for name in ("provider_specific_fields", "images", "thinking_blocks"):
+        if name in data and not data[name]:
+            del data[name]
