@@ -149,7 +149,7 @@ class DeltaSpread(Spread, frozen=True, kw_only=True):
 
 
 class Seeds(msgspec.Struct, frozen=True, kw_only=True):
-    """What another split and another fit would have given: the noise of training, which no interval over items shows."""
+    """What other splits and fits would have given: the noise of training, which no interval over items shows."""
 
     n: int
     seeds: tuple[int, ...]

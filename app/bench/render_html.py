@@ -18,7 +18,17 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from app.bench import wording
-from app.bench.figures import Baselines, Estimate, Interval, Mark, Percentiles, PointReport, Report, RouterReport
+from app.bench.figures import (
+    Baselines,
+    Estimate,
+    Interval,
+    Mark,
+    PairedTest,
+    Percentiles,
+    PointReport,
+    Report,
+    RouterReport,
+)
 
 UNKNOWN = "–"
 SERIES = ("#4269d0", "#ff725c", "#3ca951", "#a463f2", "#e0a100", "#2aa5a0", "#e8579a", "#9c6b4e", "#5c9ded", "#8a8f2a")
@@ -47,6 +57,9 @@ def render_html(report: Report) -> str:
             scale=_Scale.of(report),
             settings=[(router, list(_settings(router))) for router in _asked(report)],
             shares=_shares(report),
+            tests=list(_tests(report)),
+            pairs=[(_label(report, router), router.pair) for router in _asked(report) if router.pair is not None],
+            over_seeds=[router for router in wording.by_aiq(report.routers) if router.seeds is not None],
             figure=_script_json(_figure(report)),
             plotly=Markup(get_plotlyjs()),  # noqa: S704 (the library itself, from the installed package)
             fitted=wording.FITTED,
@@ -66,6 +79,7 @@ def _environment() -> Environment:
     )
     environment.filters["percent"] = _percent
     environment.filters["signed_percent"] = lambda part: UNKNOWN if part is None else f"{part:+.1%}".replace("-", "−")
+    environment.filters["signed"] = wording.signed
     environment.filters["json"] = lambda value: msgspec.json.encode(value).decode()
     return environment
 
@@ -212,10 +226,48 @@ class _Scale(NamedTuple):
         return "left" if value < self.low else "right" if value > self.high else ""
 
 
+# ------------------------------------------------------------------------------------------------------ tests
+
+
+class _Test(NamedTuple):
+    """One paired comparison of a router's best point."""
+
+    router: str
+    setting: str
+    against: str
+    figure: str
+    test: str
+    p: str
+    p_holm: str
+    said: str
+
+
+def _tests(report: Report) -> Iterator[_Test]:
+    for router in wording.by_aiq(report.routers):
+        for test in (router.against_best_single, router.against_zero):
+            if test is not None:
+                yield _test(router, test)
+
+
+def _test(router: RouterReport, test: PairedTest) -> _Test:
+    counts = "permutation" if test.only_router is None else f"McNemar {test.only_router:,} : {test.only_other:,}"
+    return _Test(
+        router=router.router,
+        setting=f"{router.points[router.best_point].tradeoff:g}",
+        against="zero router at equal cost" if test is router.against_zero else test.against,
+        figure=_difference(test.difference),
+        test=counts,
+        p=wording.p_value(test.p)[2:],
+        p_holm=UNKNOWN if test.p_holm is None else wording.p_value(test.p_holm)[2:],
+        said=wording.tested(test),
+    )
+
+
 # ----------------------------------------------------------------------------------------------- all settings
 
 
 def _settings(router: RouterReport) -> Iterator[dict[str, str]]:
+    foretold = any(point.calibration is not None for point in router.points)
     for point in router.points:
         yield {
             "t": f"{point.tradeoff:g}",
@@ -227,7 +279,19 @@ def _settings(router: RouterReport) -> Iterator[dict[str, str]]:
             "oracle's pick": UNKNOWN if point.opt_sel is None else f"{point.opt_sel:.1%}",
             "regret": UNKNOWN if point.regret is None else f"{point.regret:.4f}",
             "Pareto": "yes" if point.pareto else "no",
+            "arena": UNKNOWN if point.arena is None else f"{100 * point.arena:.1f}",
+            **(_calibration(point) if foretold else {}),
         }
+
+
+def _calibration(point: PointReport) -> dict[str, str]:
+    """How well the router foretold its picks; a column only where it foretold anything."""
+    found = point.calibration
+    return {
+        "Brier": UNKNOWN if found is None or found.brier is None else f"{found.brier:.3f}",
+        "ECE": UNKNOWN if found is None or found.ece is None else f"{found.ece:.3f}",
+        "cost error": UNKNOWN if found is None or found.cost_mape is None else f"{found.cost_mape:.0%}",
+    }
 
 
 def _spread(value: float, interval: Interval, write: Any) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from rich import box
@@ -43,7 +43,10 @@ COLUMNS = (
     _Column("$/1k", "right", 0),
     _Column("p50", "right", 2),
     _Column("overhead", "right", 1),
-    _Column("models", "left", 4),
+    _Column("APGR", "right", 4),
+    _Column("over seeds", "left", 1),
+    _Column("Δ best", "left", 5),
+    _Column("models", "left", 6),
 )
 
 
@@ -57,8 +60,9 @@ def render_leaderboard(report: Report, console: Console) -> None:
     console.print()
     console.print(Text(report.headline, style="bold"))
     console.print()
-    console.print(_table(report, console.width))
-    for line in _legend(report):
+    table = _table(report, console.width)
+    console.print(table)
+    for line in _legend(report, {str(column.header) for column in table.columns}):
         console.print(Padding(Text(line, style="dim"), (0, 0, 0, 1)))
     for note in report.notes:
         console.print(Padding(Text(f"• {note}"), (0, 0, 0, 1)))
@@ -114,7 +118,23 @@ def _router(router: RouterReport, name: str) -> Row:
         "t": Text(f"{point.tradeoff:g}"),
         "Δ zero  [95 %]": _delta(router.delta_aiq, router.verdict),
         **_times(point),
+        **_further(router),
     }
+
+
+def _further(router: RouterReport) -> dict[str, Text]:
+    """What stands only in some reports, or only where there is room."""
+    cells = {}
+    if router.pair is not None and router.pair.apgr is not None:
+        cells["APGR"] = Text(f"{router.pair.apgr:.3f}")
+    if router.seeds is not None:
+        cells["over seeds"] = Text(wording.over_seeds(router.seeds))
+    test = router.against_best_single
+    if test is not None:
+        p = test.p if test.p_holm is None else test.p_holm
+        style = "dim" if wording.tested(test) == wording.UNDECIDED else ""
+        cells["Δ best"] = Text(f"{wording.signed(test.difference.value):>7} {wording.p_value(p)}", style=style)
+    return cells
 
 
 def _baselines(baselines: Baselines) -> Iterator[Row]:
@@ -160,13 +180,25 @@ def _share(share: Mapping[str, float]) -> str:
     return ", ".join(parts) or "no answer"
 
 
-def _legend(report: Report) -> Iterator[str]:
+def _legend(report: Report, columns: Collection[str]) -> Iterator[str]:
+    """What the columns mean, and who shows no difference."""
     yield "A router's row shows its setting t of highest utility at an even tradeoff; $/1k: USD per 1,000 requests"
     if any(point.latency for router in report.routers for point in router.points):
         yield "p50: median latency end to end; overhead: median of Hullspeed's own part of it"
     if report.baselines is None:
         return
     yield "Δ zero: AIQ above the zero router (blind mixing of single models), paired bootstrap over prompts"
+    yield from _further_legend(report.baselines, columns)
     undecided = [router.router for router in wording.by_aiq(report.routers) if router.verdict == wording.UNDECIDED]
     if undecided:
         yield f"No difference shown: {', '.join(undecided)}."
+
+
+def _further_legend(baselines: Baselines, columns: Collection[str]) -> Iterator[str]:
+    if "Δ best" in columns:
+        best = baselines.best_single.model
+        yield f"Δ best: quality over the best single model, {best}; p of a paired test, corrected for all routers"
+    if "over seeds" in columns:
+        yield "over seeds: mean ± sd of Δ zero over splits and fits, and how many intervals lie above 0"
+    if "APGR" in columns:
+        yield "APGR: part of the gap between the two models recovered, on average over all shares of dearer calls"

@@ -36,9 +36,9 @@ def score_router(
     `outcomes` holds all items of the suite, in its order: it gives the candidates (every model with its mean cost over
     the whole suite, as the proxy's catalog has it) and the quality and cost of each pick. Each item is seeded with
     `seed_for(seed, item id)`. A router that declines gets the first candidate, the proxy's default; a pick without an
-    outcome counts as a failed call: quality 0, cost 0, not answered. What the router foretold of each pick is kept beside
-    it, so that its calibration can be judged. `name` (default: the router's own) and `params`
-    only label the result. Raises `ValueError` where the outcomes are not of this suite.
+    outcome counts as a failed call: quality 0, cost 0, not answered. What the router foretold of each pick is kept
+    with it, so that its calibration can be judged. `name` (default: the router's own) and `params` only label the
+    result. Raises `ValueError` where the outcomes are not of this suite.
     """
     if outcomes.items != tuple(item.id for item in suite.items):
         raise ValueError(f"outcomes: not of the same items as suite {suite.name!r}, or in another order")

@@ -38,8 +38,8 @@ def paired_test(against: str, router: Floats, other: Floats, samples: Floats, *,
 def corrected(routers: Sequence[RouterReport]) -> list[RouterReport]:
     """The reports with Holm's correction over all of them, and the verdict as a sentence that knows it."""
     deltas = _holm(routers, lambda router: router.delta_p)
-    singles = _holm(routers, lambda router: router.against_best_single and router.against_best_single.p)
-    zeros = _holm(routers, lambda router: router.against_zero and router.against_zero.p)
+    singles = _holm(routers, lambda router: router.against_best_single.p if router.against_best_single else None)
+    zeros = _holm(routers, lambda router: router.against_zero.p if router.against_zero else None)
     return [
         _concluded(
             msgspec.structs.replace(

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import warnings
 from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -171,6 +172,8 @@ def _load() -> _Loaded:
 
     from app.gateway.litellm_transport import make_client, watched
 
+    # Its types, built when first used, warn of a Pydantic feature; that is nothing to whoever runs this.
+    warnings.filterwarnings("ignore", ".*is using the `ReadOnly` qualifier", UserWarning)
     # Otherwise it prints to standard output on errors.
     litellm.suppress_debug_info = True
     for name in ("LiteLLM", "LiteLLM Router", "LiteLLM Proxy"):

@@ -25,8 +25,8 @@ from app.gateway.upstream import (
     unreachable,
 )
 
-_PREFIX = re.compile(r"^(?:litellm\.)?(?:\w*(?:Error|Exception)\b(?: in \w+)?\s*(?::|-)\s*)+")
-_NOISE = re.compile(r"\bTraceback\b|Received Messages|Received Model Group|\bb?['\"]?[{\[]")
+_PREFIX = re.compile(r"^(?:(?:litellm\.)?\w*(?:Error|Exception)\b\s*[:-]\s*)+")
+_NOISE = re.compile(r"\bTraceback\b|Received Messages|Received Model Group|\b(?:in|from|received)? *b?['\"]?[{\[]")
 _MISSING_KEY = re.compile(r"missing .{0,40}\bapi.key|unable to locate credentials|no key is set", re.IGNORECASE)
 _PARAMS = re.compile(r"parameters: \[([^\]]*)\]")
 MAX_WORDS = 300
@@ -93,7 +93,7 @@ def _refused(litellm: ModuleType, request: UpstreamRequest, wire: Wire, error: E
     assert wire.status is not None
     model, headers = request.model, wire.forwarded()
     if wire.status == 200:
-        return wire.stated_error() or broken_reply(model, "not the JSON of a chat completion")
+        return wire.stated_error() or broken_reply(model, "it cannot be read as a chat completion")
     if isinstance(error, litellm.ContextWindowExceededError):
         return error_from_status(model, 400, message_in(wire.body), code="context_length_exceeded", headers=headers)
     # Gemini answers a wrong key with 400.

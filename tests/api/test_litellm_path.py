@@ -21,7 +21,13 @@ from tests.fakes.replies import Answer, Fault, Gate, HttpError, ToolCall, Wire, 
 from tests.fakes.server import FakeServer
 from tests.serving import Running, StartProxy, models
 
-pytestmark = pytest.mark.xdist_group("litellm")  # its import takes seconds and much memory: once is enough
+pytestmark = [
+    # Its import takes seconds and much memory: once is enough.
+    pytest.mark.xdist_group("litellm"),
+    # litellm's types, built in the first test that needs them, use a feature that Pydantic warns of. The proxy has a
+    # filter of its own, which pytest takes back after each test.
+    pytest.mark.filterwarnings("ignore:.*is using the `ReadOnly` qualifier:UserWarning"),
+]
 
 SECRET = "sk-planted-secret-1234567890"
 CHEAP_FIRST = {"default": "cheapest"}
@@ -30,7 +36,13 @@ TOOL = {
     "function": {
         "name": "look_up",
         "description": "Looks a key up.",
-        "parameters": {"type": "object", "properties": {"key": {"type": "string"}}, "required": ["key"]},
+        "strict": True,
+        "parameters": {
+            "type": "object",
+            "properties": {"key": {"type": "string"}},
+            "required": ["key"],
+            "additionalProperties": False,
+        },
     },
 }
 
