@@ -95,7 +95,7 @@ async def show_replay(
             on_progress=bar.advance,
         )
     if not quiet:
-        typer.echo(bar.summary(report.run or "", progress), err=True)
+        typer.echo(bar.summary(report.run or "", target.upstream, progress), err=True)
     return report
 
 
@@ -124,11 +124,12 @@ class Bar:
                 detail += f"  {done.failed:,} failed"
             self.progress.update(self.task, completed=self.earlier + done.done, detail=detail)
 
-    def summary(self, run: str, done: Done) -> str:
+    def summary(self, run: str, upstream: str, done: Done) -> str:
         """What to say at the end."""
         failed = f", {done.failed:,} failed" if done.failed else ""
         speed = f" at {done.rate:,.0f} calls/s" if done.done else ""
-        return f"Run {run}: {done.done:,} calls over HTTP{speed}, ${done.cost:.4f} billed{failed}"
+        whose = {"recorded": " by the recording, nothing was spent", "simulated": " by simulated models"}
+        return f"Run {run}: {done.done:,} calls over HTTP{speed}, ${done.cost:.4f} billed{whose.get(upstream, '')}{failed}"
 
 
 @contextmanager

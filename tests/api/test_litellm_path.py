@@ -193,6 +193,11 @@ async def test_tools_both_ways(start_proxy: StartProxy, provider: Provider) -> N
     ]
     assert final.choices[0].finish_reason == "tool_calls"
     assert len({call.id for call in streamed}) == 2
+    assert [final.choices[0].message.model_dump().get("reasoning_content")] == ["first a thought"]
+    if provider.kind == "anthropic":
+        # Needed to go on after a tool call: the thought with its signature, in one piece.
+        (thought,) = final.choices[0].message.model_dump()["thinking_blocks"]
+        assert (thought["thinking"], thought["signature"]) == ("first a thought", "c2lnbmF0dXJl")
     # And the way back: the model's calls and their results as a part of the conversation.
     provider.fake.default = Answer("found")
     said = choice.message.model_dump(include={"role", "content", "tool_calls"})

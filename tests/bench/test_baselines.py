@@ -35,6 +35,32 @@ def test_zero_router_is_the_hull_of_the_single_models() -> None:
     assert (pool.frame.low, pool.frame.high, pool.frame.floor) == (1, 3, 0.5)
 
 
+def test_the_zero_router_at_a_cost_mixes_the_two_models_around_it() -> None:
+    pool = pool_of([[0.5, 0.4, 0.9, 0.95]], [[1, 2, 3, 5]])
+    assert [pool.models[index] for index in pool.zero.index] == ["a", "c", "d"]
+    shares = {cost: pool.zero_at(cost) for cost in (0.9, 1, 1 - 1e-15, 1.5, 3, 3 + 1e-15, 4.5, 5, 50)}
+    assert shares.pop(0.9) is None
+    assert {cost: None if share is None else share.tolist() for cost, share in shares.items()} == {
+        1: [1, 0, 0, 0],
+        1 - 1e-15: [1, 0, 0, 0],
+        1.5: [0.75, 0, 0.25, 0],
+        3: [0, 0, 1, 0],
+        3 + 1e-15: pytest.approx([0, 0, 1, 0]),
+        4.5: [0, 0, 0.25, 0.75],
+        5: [0, 0, 0, 1],
+        50: [0, 0, 0, 1],
+    }
+    for share in shares.values():
+        assert share is not None
+        assert share.sum() == pytest.approx(1)
+
+
+def test_a_free_model_is_the_zero_router_at_no_cost() -> None:
+    share = pool_of([[0.5, 0.9]], [[0, 3]]).zero_at(0.0)
+    assert share is not None
+    assert share.tolist() == [1, 0]
+
+
 def test_a_missing_outcome_counts_as_a_failed_call() -> None:
     pool = pool_of([[1.0, 1.0], [1.0, NAN]], [[1, 4], [1, NAN]])
     assert pool.points == (Point(1, 1), Point(2, 0.5))

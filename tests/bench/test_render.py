@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import io
 import json
 import re
@@ -155,6 +156,48 @@ def test_seconds_are_written_in_the_unit_that_fits(value: float, text: str) -> N
     assert wording.seconds(value) == text
 
 
+def two_models(**kwargs: Any) -> Report:
+    """A report on a pool of two models, with a router that foretells and one that does not."""
+    rng = np.random.default_rng(0)
+    suite = small_suite((rng.random((60, 2)) < [0.5, 0.9]).astype(float), [[0.001, 0.01]] * 60, models=MODELS[:2])
+    rows, outcomes = suite.rows("test", 1), suite.outcomes()
+    setting = look_up(outcomes, rows, np.arange(len(rows)) % 2, 0.5)
+    foretold = replace(setting, predicted_quality=np.full(len(rows), 0.75), predicted_cost=setting.cost * 2)
+    return build_report(
+        suite=suite,
+        rows=rows,
+        results=(RouterResult("prophet", (foretold,)), RouterResult("mute", (setting,))),
+        outcomes=outcomes,
+        **{"split": "test", "seed": 1, "quality_source": "recorded", "tradeoffs": (0.5,), "kind": "score", "draws": 100}
+        | kwargs,
+    )
+
+
+def test_two_models_have_a_column_of_their_own() -> None:
+    report = two_models()
+    assert report.routers[0].pair is not None
+    text = printed(report)
+    assert f"{report.routers[0].pair.apgr:.3f}" in text
+    assert "APGR: part of the gap" in text
+    assert "APGR" not in printed(report_on())
+
+
+def test_the_difference_to_the_best_single_model_stands_where_there_is_room() -> None:
+    report = report_on()
+    test = next(router for router in report.routers if router.router == "seer").against_best_single
+    assert test is not None
+    assert test.p_holm is not None
+    text = printed(report, 160)
+    assert f"{wording.signed(test.difference.value)} {wording.p_value(test.p_holm)}" in text
+    assert "Δ best: quality over the best single model, large-model" in text
+    assert "Δ best" not in printed(report, 80)
+
+
+@pytest.mark.parametrize(("p", "text"), [(0.0004, "p < 0.001"), (0.031, "p 0.031"), (0.5, "p 0.50"), (1.0, "p 1.0")])
+def test_a_p_value_is_written_as_precisely_as_it_matters(p: float, text: str) -> None:
+    assert wording.p_value(p) == text
+
+
 # ------------------------------------------------------------------------------------------------------ page
 
 
@@ -213,6 +256,39 @@ def test_the_page_holds_the_same_figures_as_the_report() -> None:
         assert note in text
     assert report.created_at.strftime("%Y-%m-%d %H:%M:%S") in text
     assert "No difference shown: mine" in text
+
+
+def test_the_page_holds_every_paired_test() -> None:
+    report = report_on()
+    document = html.unescape(render_html(report))
+    text = " ".join(Page(document).text.split())
+    for router in report.routers:
+        for test in (router.against_best_single, router.against_zero):
+            assert test is not None
+            assert test.p_holm is not None
+            assert (
+                f'<td>{wording.p_value(test.p_holm)[2:]}</td><td class="left">{wording.finding(test)}</td>' in document
+            )
+        assert router.conclusion is not None
+        assert router.conclusion in text.replace("\xa0", " ")
+    assert "zero router at equal cost" in text
+    assert "Paired tests" not in Page(render_html(report_on(recorded=False))).text
+
+
+def test_the_page_shows_two_models_and_calibration_where_there_are_any() -> None:
+    report = two_models()
+    pair, point = report.routers[0].pair, report.routers[0].points[0]
+    assert pair is not None
+    assert point.calibration is not None
+    assert point.arena is not None
+    document = render_html(report)
+    assert "Between two models" in document
+    assert f"<td>{pair.pgr:.3f}</td><td>{pair.apgr:.3f}</td><td>{pair.auc:.3f}</td>" in document
+    calibration = f"<td>{point.calibration.brier:.3f}</td><td>{point.calibration.ece:.3f}</td><td>100%</td>"
+    assert f"<td>{100 * point.arena:.1f}</td>{calibration}" in document
+    other = render_html(report_on(recorded=False))
+    assert "Between two models" not in other
+    assert '<th scope="col">ECE</th>' not in other
 
 
 def test_the_figure_draws_every_point() -> None:

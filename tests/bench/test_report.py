@@ -12,14 +12,15 @@ from typing import Any
 import numpy as np
 import pytest
 
+from app.bench.arena import arena_score
 from app.bench.curves import Frame, aiq, aiq_rb_compat
 from app.bench.figures import Estimate
 from app.bench.report import Report, build_report
 from app.bench.results import RouterResult, Setting
 from app.bench.scoring import look_up
-from app.bench.statistics import bootstrap_means, interval
+from app.bench.statistics import bootstrap_means, interval, mcnemar, permutation_test
 from app.bench.suite import Suite
-from app.bench.wording import verdict
+from app.bench.wording import finding, verdict
 from tests.bench.tables import shared_suite, small_suite
 
 NAN = math.nan
@@ -275,6 +276,175 @@ def test_the_setting_shown_alone_is_the_one_of_highest_even_utility() -> None:
     assert report.routers[0].best_point == 1
 
 
+# --------------------------------------------------------------------------------------------- paired tests
+
+
+def test_the_best_point_is_tested_against_the_best_single_model_item_by_item() -> None:
+    suite = seeded_suite(200)
+    rows = suite.rows("test", 1)
+    report = build(suite, picks(suite, rows, 0))
+    taken = suite.outcomes().take(rows).quality
+    test = report.routers[0].against_best_single
+    assert test is not None
+    assert (test.against, test.test, test.n) == ("c", "mcnemar", len(rows))
+    expected = mcnemar(taken[:, 0], taken[:, 2])
+    assert (test.only_router, test.only_other, test.p) == expected
+    assert test.difference.value == pytest.approx(taken[:, 0].mean() - taken[:, 2].mean())
+    assert test.difference.low < test.difference.value < test.difference.high < 0
+    assert test.p_holm == test.p  # one router: nothing to correct for
+
+
+def test_graded_quality_is_tested_by_permutation() -> None:
+    quality = np.random.default_rng(0).choice([0, 0.25, 0.5, 1], (40, 2))
+    suite = small_suite(quality, [[0.001, 0.01]] * 40)
+    rows = np.arange(40)
+    report = build(suite, picks(suite, rows, 0, 1), picks(suite, rows, 0, name="b"), rows=rows, split="all")
+    test = report.routers[0].against_best_single
+    assert test is not None
+    assert (test.test, test.only_router, test.only_other) == ("permutation", None, None)
+    best = int(quality.mean(axis=0).argmax())
+    chosen = quality[:, report.routers[0].best_point]
+    assert test.p == permutation_test(chosen, quality[:, best], seed=1)
+
+
+def test_the_zero_router_is_asked_at_the_same_cost() -> None:
+    suite = small_suite([[0.0, 1.0]] * 10 + [[1.0, 1.0]] * 10, [[0.001, 0.005]] * 20)
+    rows = np.arange(20)
+    outcomes = suite.outcomes()
+    # Half of the calls to the dear model, just where it is needed: blind mixing at that cost gets 3/4.
+    knows = RouterResult("knows", (look_up(outcomes, rows, (rows < 10).astype(int), 0.5),))
+    test = build(suite, knows, rows=rows, split="all").routers[0].against_zero
+    assert test is not None
+    assert (test.against, test.test) == ("zero router", "permutation")
+    assert test.difference.value == pytest.approx(0.25)
+    assert test.difference.low > 0
+    assert test.p == 2 / 2**10
+
+
+def test_a_router_cheaper_than_every_model_has_no_zero_router_beside_it() -> None:
+    suite = seeded_suite()
+    rows = suite.rows("test", 1)
+    setting = replace(picks(suite, rows, 0).settings[0], cost=np.full(len(rows), 1e-6))
+    router = build(suite, RouterResult("thrifty", (setting,))).routers[0]
+    assert router.against_zero is None
+    assert router.against_best_single is not None
+
+
+def test_a_router_that_is_one_model_differs_in_nothing() -> None:
+    suite = seeded_suite(200)
+    router = build(suite, picks(suite, suite.rows("test", 1), 2)).routers[0]
+    for test in (router.against_best_single, router.against_zero):
+        assert test is not None
+        assert test.p == 1
+        assert (test.difference.low, test.difference.high) == pytest.approx((0, 0))
+        assert finding(test) == "no difference shown"
+
+
+def test_holm_counts_the_routers_of_the_report_and_not_its_baselines() -> None:
+    suite = seeded_suite(200)
+    rows = suite.rows("test", 1)
+    results = [picks(suite, rows, 0, name=f"r{place}") for place in range(3)]
+    alone, report = build(suite, results[0]), build(suite, *results)
+    single, among = alone.routers[0], report.routers[0]
+    assert single.delta_p is not None
+    assert (single.delta_p_holm, among.delta_p) == (single.delta_p, single.delta_p)
+    assert among.delta_p_holm == pytest.approx(3 * single.delta_p)
+    assert among.against_zero is not None
+    assert among.against_zero.p_holm == pytest.approx(min(1, 3 * among.against_zero.p))
+    assert report.baselines is not None
+    assert report.baselines.know_dataset is not None
+    assert report.baselines.know_dataset.delta_p is not None
+    assert report.baselines.know_dataset.delta_p_holm is None
+
+
+def test_what_holm_takes_back_is_said_in_the_conclusion_the_headline_and_the_notes() -> None:
+    suite = seeded_suite(200)
+    rows = suite.rows("test", 1)
+    # With 100 draws no p is below 2 / 101: shown alone, not among five.
+    results = [replace(oracle_picks(suite, rows), router=f"r{place}") for place in range(5)]
+    alone = build(suite, results[0], draws=100)
+    assert alone.routers[0].conclusion is not None
+    assert alone.routers[0].conclusion.startswith("r0: better than the zero router (ΔAIQ +")
+    assert "Holm" not in alone.headline + "".join(alone.notes)
+    report = build(suite, *results, draws=100)
+    router = report.routers[0]
+    assert router.verdict == "better than the zero router"  # the interval's own word
+    assert router.conclusion is not None
+    assert "by itself" in router.conclusion
+    assert (
+        "but no difference shown after Holm's correction for 5 routers (p 0.020, corrected 0.099)" in router.conclusion
+    )
+    assert "not shown after Holm's correction, p 0.099" in report.headline
+    note = next(note for note in report.notes if "Holm" in note)
+    assert "no difference to the zero router is shown for r0 (p 0.02 → 0.099)" in note
+
+
+def test_where_holm_changes_nothing_a_note_says_so() -> None:
+    suite = seeded_suite(200)
+    rows = suite.rows("test", 1)
+    report = build(suite, oracle_picks(suite, rows), picks(suite, rows, 0, 1, 2), draws=400)
+    assert any("Holm's correction for that changes no verdict" in note for note in report.notes)
+
+
+# ----------------------------------------------------------------------- two models, calibration, one score
+
+
+def test_two_models_have_routellms_figures() -> None:
+    suite = small_suite([[0.0, 1.0]] * 10 + [[1.0, 1.0]] * 10, [[0.001, 0.005]] * 20, models=["little", "large"])
+    rows = np.arange(20)
+    outcomes = suite.outcomes()
+    knows = RouterResult("knows", (look_up(outcomes, rows, (rows < 10).astype(int), 0.5),))
+    router = build(suite, knows, rows=rows, split="all").routers[0]
+    assert router.pair is not None
+    assert (router.pair.weak, router.pair.strong, router.pair.pgr) == ("little", "large", pytest.approx(1))
+    assert router.pair.auc == pytest.approx((0.75 + 1) / 2)
+    assert router.pair.apgr == pytest.approx(0.75)
+    assert router.pair.cpt == {"20": pytest.approx(0.1), "50": pytest.approx(0.25), "80": pytest.approx(0.4)}
+    assert build(seeded_suite(), picks(seeded_suite(), np.arange(60), 0), rows=np.arange(60)).routers[0].pair is None
+
+
+def test_a_dearer_model_that_is_no_better_leaves_nothing_to_recover() -> None:
+    suite = small_suite([[1.0, 0.0]] * 6, [[0.001, 0.005]] * 6)
+    router = build(suite, picks(suite, np.arange(6), 0, 1), rows=np.arange(6), split="all").routers[0]
+    assert router.pair is not None
+    assert (router.pair.weak, router.pair.pgr, router.pair.apgr) == ("a", None, None)
+    assert router.pair.cpt == {"20": None, "50": None, "80": None}
+
+
+def test_predictions_are_judged_on_answered_items() -> None:
+    suite = small_suite([[1.0, 0.0]] * 4, [[0.002, 0.004]] * 4)
+    rows = np.arange(4)
+    setting = look_up(suite.outcomes(), rows, np.array([0, 1, 0, 1]), 0.5)
+    setting = replace(
+        setting,
+        answered=np.array([True, True, True, False]),
+        predicted_quality=np.array([0.5, 0.0, NAN, 1.0]),
+        predicted_cost=np.array([0.001, 0.004, 0.002, 9.0]),
+    )
+    found = build(suite, RouterResult("mine", (setting,)), rows=rows, split="all").routers[0].points[0].calibration
+    assert found is not None
+    assert (found.n, found.n_cost) == (2, 3)
+    assert found.brier == pytest.approx(0.25 / 2)
+    assert found.ece == pytest.approx(0.5 / 2)
+    assert found.auc == {}  # each model was always right, or always wrong
+    assert found.cost_mape == pytest.approx(0.5 / 3)
+
+
+def test_without_predictions_nothing_is_judged_and_the_length_baseline_foretells() -> None:
+    suite = seeded_suite()
+    report = build(suite, picks(suite, suite.rows("test", 1), 0))
+    assert report.routers[0].points[0].calibration is None
+    assert report.baselines is not None
+    assert report.baselines.length is not None
+    assert report.baselines.length.points[0].calibration is not None
+
+
+def test_every_point_has_an_arena_score() -> None:
+    suite = seeded_suite()
+    point = build(suite, picks(suite, suite.rows("test", 1), 1)).routers[0].points[0]
+    assert point.arena == arena_score(point.quality, point.cost_per_1k)
+
+
 # --------------------------------------------------------------------------------------- what cannot be said
 
 
@@ -358,6 +528,7 @@ def test_a_suite_too_small_to_train_on_still_gives_a_report() -> None:
         ({"quality": np.full(60, NAN)}, "NaN or infinite"),
         ({"cost": np.full(60, -1.0)}, "negative"),
         ({"answered": np.ones(59, bool)}, "not about the"),
+        ({"predicted_quality": np.ones(59)}, "not about the"),
     ],
 )
 def test_results_that_are_not_about_these_items_are_refused(change: dict[str, Any], message: str) -> None:

@@ -69,6 +69,32 @@ def test_a_missing_outcome_is_a_failed_call() -> None:
     assert setting.answered.tolist() == [False, True]
 
 
+class Prophet(Router):
+    """Picks b, and foretells the quality of items with an even number of characters only."""
+
+    name: ClassVar[str] = "prophet"
+
+    def route(self, query: Query) -> Decision:
+        quality = 0.75 if query.length % 2 == 0 else None
+        return Decision((Choice("b", quality, 4.0), Choice("a", 0.1, 1.0)), "foretold")
+
+
+def test_what_was_foretold_of_the_picked_model_is_kept() -> None:
+    suite = small_suite([[0.5, 1.0]] * 3, [[1, 4]] * 3)
+    setting = score_router(Prophet(), suite, suite.outcomes(), np.arange(3), (0.5,), seed=0).settings[0]
+    assert setting.predicted_quality is not None
+    assert setting.predicted_quality.tolist() == pytest.approx([NAN, 0.75, NAN], nan_ok=True)
+    assert setting.predicted_cost is not None
+    assert setting.predicted_cost.tolist() == [4, 4, 4]
+
+
+@pytest.mark.parametrize("model", ["b", None])
+def test_a_router_that_foretells_nothing_keeps_nothing(model: str | None) -> None:
+    suite = small_suite([[0.5, 1.0]] * 3, [[1, 4]] * 3)
+    setting = score_router(Spy(model), suite, suite.outcomes(), np.arange(3), (0.5,), seed=0).settings[0]
+    assert (setting.predicted_quality, setting.predicted_cost) == (None, None)
+
+
 def test_name_and_params_label_the_result() -> None:
     suite = small_suite([[0.5]], [[1]])
     result = score_router(Spy("a"), suite, suite.outcomes(), np.arange(1), (0.5,), seed=0, name="mine", params={"k": 3})

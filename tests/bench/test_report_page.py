@@ -1,0 +1,70 @@
+"""The report in a real browser: it draws, complains of nothing, asks nobody for anything, and fits a telephone."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, ConsoleMessage, Request, sync_playwright
+
+from app.bench import bundled
+from app.bench.plan import Plan, RouterSpec
+from app.bench.render_html import render_html
+from app.bench.run import score
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    if CHROMIUM is None:
+        pytest.skip("no chromium on this machine; Debian's package `chromium` brings it")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    specs = tuple(RouterSpec.parse(text) for text in ("cheapest", "uniform", "ridge"))
+    report = score(Plan(bundled.load(), specs, (0.0, 0.4, 1.0)))
+    path = tmp_path_factory.mktemp("report") / "report.html"
+    path.write_text(render_html(report))
+    return path
+
+
+@pytest.mark.xdist_group("browser")
+@pytest.mark.parametrize("width", [390, 1440])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_report_page(browser: Browser, page_file: Path, width: int, scheme: str) -> None:
+    context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)  # type: ignore[arg-type]
+    page = context.new_page()
+    said: list[str] = []
+    asked: list[str] = []
+
+    def on_console(message: ConsoleMessage) -> None:
+        if message.type in ("error", "warning"):
+            said.append(message.text)
+
+    def on_request(request: Request) -> None:
+        if not request.url.startswith(("file:", "data:", "blob:")):
+            asked.append(request.url)
+
+    page.on("console", on_console)
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.on("request", on_request)
+    page.goto(page_file.as_uri())
+    page.wait_for_selector(".js-plotly-plot .main-svg")
+    assert page.locator("text=SIMULATED").count() or page.locator("text=simulated").count()
+    assert page.locator(".js-plotly-plot .scatterlayer .trace").count() >= 3
+    overflow = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+    assert overflow <= 0, f"the page is {overflow} px wider than the window"
+    page.get_by_text("linear", exact=True).click()
+    page.wait_for_function("document.querySelector('.js-plotly-plot').layout.xaxis.type === 'linear'")
+    assert said == []
+    assert asked == []
+    context.close()
