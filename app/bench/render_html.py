@@ -59,7 +59,9 @@ def render_html(report: Report) -> str:
             shares=_shares(report),
             tests=list(_tests(report)),
             pairs=[(_label(report, router), router.pair) for router in _asked(report) if router.pair is not None],
-            over_seeds=[router for router in wording.by_aiq(report.routers) if router.seeds is not None],
+            over_seeds=[
+                (_label(report, router), router.seeds) for router in _asked(report) if router.seeds is not None
+            ],
             figure=_script_json(_figure(report)),
             plotly=Markup(get_plotlyjs()),  # noqa: S704 (the library itself, from the installed package)
             fitted=wording.FITTED,
@@ -259,7 +261,7 @@ def _test(router: RouterReport, test: PairedTest) -> _Test:
         test=counts,
         p=wording.p_value(test.p)[2:],
         p_holm=UNKNOWN if test.p_holm is None else wording.p_value(test.p_holm)[2:],
-        said=wording.tested(test),
+        said=wording.finding(test),
     )
 
 

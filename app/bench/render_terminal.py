@@ -132,7 +132,7 @@ def _further(router: RouterReport) -> dict[str, Text]:
     test = router.against_best_single
     if test is not None:
         p = test.p if test.p_holm is None else test.p_holm
-        style = "dim" if wording.tested(test) == wording.UNDECIDED else ""
+        style = "dim" if wording.finding(test) == wording.UNDECIDED else ""
         cells["Δ best"] = Text(f"{wording.signed(test.difference.value):>7} {wording.p_value(p)}", style=style)
     return cells
 
@@ -197,7 +197,7 @@ def _legend(report: Report, columns: Collection[str]) -> Iterator[str]:
 def _further_legend(baselines: Baselines, columns: Collection[str]) -> Iterator[str]:
     if "Δ best" in columns:
         best = baselines.best_single.model
-        yield f"Δ best: quality over the best single model, {best}; p of a paired test, corrected for all routers"
+        yield f"Δ best: quality over the best single model, {best}; p: paired test, Holm over the routers"
     if "over seeds" in columns:
         yield "over seeds: mean ± sd of Δ zero over splits and fits, and how many intervals lie above 0"
     if "APGR" in columns:

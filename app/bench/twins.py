@@ -28,6 +28,8 @@ WRAPPER_COUNT = 5
 """… and in at least so many prompts: in a handful a share means nothing."""
 FEATURES = 2**20
 """Terms are hashed to so many columns."""
+WORDS = r"(?u)\w+|[^\w\s]"
+"""What counts as a word. Signs do: 2 + 3 does not ask what 2 - 3 asks."""
 BLOCK = 1000
 """Rows whose candidates are gathered at once."""
 PAIRS = 20_000
@@ -101,9 +103,8 @@ def _vectors(texts: Sequence[str]) -> Any:
     from scipy.sparse import csr_array
     from sklearn.feature_extraction.text import HashingVectorizer, TfidfTransformer
 
-    # Signs count as words: 2 + 3 does not ask what 2 - 3 asks.
     hashed = HashingVectorizer(
-        n_features=FEATURES, ngram_range=(1, 2), alternate_sign=False, norm=None, token_pattern=r"(?u)\w+|[^\w\s]"
+        n_features=FEATURES, ngram_range=(1, 2), alternate_sign=False, norm=None, token_pattern=WORDS
     )
     matrix = csr_array(TfidfTransformer().fit_transform(hashed.transform(texts)))
     frequency = np.bincount(matrix.indices, minlength=FEATURES)

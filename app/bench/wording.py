@@ -23,14 +23,14 @@ def verdict(delta: Estimate) -> str:
     return WORSE if delta.high < -NOISE else UNDECIDED
 
 
-def undecided(difference: Estimate) -> bool:
+def undecided(change: Estimate) -> bool:
     """The rule of all comparisons: where the interval of a difference holds 0, no difference is shown."""
-    return difference.low <= NOISE and difference.high >= -NOISE
+    return change.low <= NOISE and change.high >= -NOISE
 
 
-def taken_back(difference: Estimate, p_holm: float | None) -> bool:
+def taken_back(change: Estimate, p_holm: float | None) -> bool:
     """True where the interval shows a difference that Holm's correction for many routers does not let stand."""
-    return p_holm is not None and p_holm >= LEVEL and not undecided(difference)
+    return p_holm is not None and p_holm >= LEVEL and not undecided(change)
 
 
 def p_value(p: float) -> str:
@@ -55,12 +55,17 @@ def conclusion(router: RouterReport, count: int) -> str | None:
     return f"{router.router}: {said} ({figure})."
 
 
-def tested(test: PairedTest) -> str:
-    """What one paired test of a router's best point allows to say, in a few words."""
-    if undecided(test.difference):
+def finding(test: PairedTest) -> str:
+    """What one paired test allows to say, in a few words."""
+    return difference(test.difference, test.p_holm)
+
+
+def difference(change: Estimate, p_holm: float | None) -> str:
+    """What the interval of a difference in quality or AIQ allows to say, and what Holm's correction leaves of it."""
+    if undecided(change):
         return UNDECIDED
-    said = "better" if test.difference.value > 0 else "worse"
-    return f"{said}, but not after Holm" if taken_back(test.difference, test.p_holm) else said
+    said = "better" if change.value > 0 else "worse"
+    return f"{said}, but not after Holm" if taken_back(change, p_holm) else said
 
 
 def over_seeds(seeds: Seeds) -> str:

@@ -15,6 +15,13 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from app.core.errors import ConfigError
 
 
+def default_data_dir() -> Path:
+    """The user's data folder; where its path holds a blank (macOS), which the embedded Postgres cannot bear, the
+    folder that the XDG base directory specification names."""
+    folder = Path(platformdirs.user_data_dir("hullspeed", appauthor=False))
+    return folder if " " not in str(folder) else Path.home() / ".local" / "share" / "hullspeed"
+
+
 class Settings(BaseSettings):
     """Where and how to serve. What is served stands in the config file (`app.core.config`)."""
 
@@ -28,7 +35,7 @@ class Settings(BaseSettings):
     """The key clients must send; guards everything but /healthz, /readyz and /metrics."""
     config: Path | None = None
     """YAML file: litellm's `model_list`, and `routing:` and `ledger:` of ours."""
-    data_dir: Path = Field(default_factory=lambda: default_data_dir())
+    data_dir: Path = Field(default_factory=default_data_dir)
     """Everything that is kept: embedded Postgres, journal, artifacts, reports."""
     database_url: SecretStr | None = Field(
         default=None, validation_alias=AliasChoices("DATABASE_URL", "HULLSPEED_DATABASE_URL")
@@ -55,13 +62,6 @@ class Settings(BaseSettings):
             return ipaddress.ip_address(self.host).is_loopback
         except ValueError:
             return False
-
-
-def default_data_dir() -> Path:
-    """The user's data folder; where its path holds a blank (macOS), which the embedded Postgres cannot bear, the
-    folder that the XDG base directory specification names."""
-    folder = Path(platformdirs.user_data_dir("hullspeed", appauthor=False))
-    return folder if " " not in str(folder) else Path.home() / ".local" / "share" / "hullspeed"
 
 
 def load_settings(**overrides: Any) -> Settings:

@@ -23,7 +23,7 @@ import msgspec
 
 from app.gateway.catalog import Model
 from app.gateway.litellm_errors import explain
-from app.gateway.litellm_replies import encode_chunk, encode_reply
+from app.gateway.litellm_replies import ChunkEncoder, encode_reply
 from app.gateway.litellm_wire import WATCHED, Wire
 from app.gateway.upstream import (
     UpstreamError,
@@ -37,6 +37,8 @@ from app.gateway.upstream import (
 
 log = logging.getLogger("hullspeed.litellm")
 
+SLACK_SECONDS = 5.0
+"""By this much litellm's own deadline, where it has one, is later than ours, which says what happened."""
 OURS = frozenset({"model", "messages", "stream", "timeout"})
 DROPPED = frozenset({"metadata", "store"})
 """OpenAI's own bookkeeping. In litellm `metadata` steers its logging, so a client's must not reach it."""
@@ -135,10 +137,11 @@ class LitellmUpstream:
         """`chunk`, which is there already, then the rest of `stream`."""
         # Where the wire is watched its reads have the deadline, so that a provider's pings count as life.
         limit = request.timeout if wire is None else None
+        encode = ChunkEncoder().encode
         try:
             with self._explained(request, wire):
                 while chunk is not None:
-                    yield encode_chunk(chunk)
+                    yield encode(chunk)
                     async with asyncio.timeout(limit):
                         chunk = await anext(stream, None)
                     _check(wire)
@@ -220,7 +223,7 @@ def _arguments(request: UpstreamRequest, steering: frozenset[str]) -> dict[str, 
         "model": model.target,
         "messages": given["messages"],
         "stream": request.stream,
-        "timeout": request.timeout,
+        "timeout": request.timeout + SLACK_SECONDS,
         "num_retries": 0,
         "max_retries": 0,
         "no-log": True,

@@ -26,7 +26,7 @@ from app.gateway.upstream import (
 )
 
 _PREFIX = re.compile(r"^(?:(?:litellm\.)?\w*(?:Error|Exception)\b\s*[:-]\s*)+")
-_NOISE = re.compile(r"\bTraceback\b|Received Messages|Received Model Group|\b(?:in|from|received)? *b?['\"]?[{\[]")
+_NOISE = re.compile(r"\bTraceback\b|Received Messages|Received Model Group|b?['\"]?[{\[]")
 _MISSING_KEY = re.compile(r"missing .{0,40}\bapi.key|unable to locate credentials|no key is set", re.IGNORECASE)
 _PARAMS = re.compile(r"parameters: \[([^\]]*)\]")
 MAX_WORDS = 300
@@ -123,7 +123,7 @@ def clean(error: Exception) -> str:
         return said
     line = _PREFIX.sub("", text.strip().partition("\n")[0])
     noise = _NOISE.search(line)
-    return (line[: noise.start()] if noise else line)[:MAX_WORDS].strip(" -:,")
+    return (line[: noise.start()] if noise else line)[:MAX_WORDS].strip(" -:,=")
 
 
 def message_in(body: bytes) -> str:

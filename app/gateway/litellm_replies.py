@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -24,17 +25,31 @@ def encode_reply(reply: Any) -> bytes:
     return msgspec.json.encode(data)
 
 
-def encode_chunk(chunk: Any) -> bytes:
-    """A chunk of a stream. litellm's usage chunk has an empty choice, where OpenAI's has none."""
-    data = _dump(chunk)
-    choices = data.get("choices") or []
-    if data.get("usage") and all(not choice.get("delta") and not choice.get("finish_reason") for choice in choices):
-        data["choices"] = []
-    for choice in data.get("choices") or ():
-        choice.setdefault("finish_reason", None)
-        if isinstance(choice.get("delta"), dict):
-            _strip(choice["delta"])
-    return msgspec.json.encode(data)
+class ChunkEncoder:
+    """The chunks of one stream."""
+
+    def __init__(self) -> None:
+        self._thoughts = 0
+
+    def encode(self, chunk: Any) -> bytes:
+        """A chunk. litellm's usage chunk has an empty choice, where OpenAI's has none."""
+        data = _dump(chunk)
+        choices = data.get("choices") or []
+        if data.get("usage") and all(not choice.get("delta") and not choice.get("finish_reason") for choice in choices):
+            data["choices"] = []
+        for choice in data.get("choices") or ():
+            choice.setdefault("finish_reason", None)
+            if isinstance(choice.get("delta"), dict):
+                _strip(choice["delta"])
+                self._number(choice["delta"].get("thinking_blocks") or ())
+        return msgspec.json.encode(data)
+
+    def _number(self, thoughts: Iterable[dict[str, Any]]) -> None:
+        """Give the parts of thoughts an `index`: OpenAI's SDK joins the entries of a list by it and fails without."""
+        for thought in thoughts:
+            thought.setdefault("index", self._thoughts)
+            # A signature ends a thought; a redacted one comes in one part.
+            self._thoughts += bool(thought.get("signature") or thought.get("data"))
 
 
 def _dump(reply: Any) -> dict[str, Any]:
@@ -46,7 +61,12 @@ def _dump(reply: Any) -> dict[str, Any]:
 
 
 def _strip(data: dict[str, Any]) -> None:
-    """Take out litellm's own extras where they say nothing."""
+    """Take out litellm's own extras where they say nothing, or say again what stands beside them."""
+    extras = data.get("provider_specific_fields")
+    if isinstance(extras, dict):
+        data["provider_specific_fields"] = {
+            name: value for name, value in extras.items() if value not in (None, [], {}) and name not in data
+        }
     for name in ("provider_specific_fields", "images", "thinking_blocks"):
         if name in data and not data[name]:
             del data[name]

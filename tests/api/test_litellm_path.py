@@ -17,7 +17,7 @@ from app.core.types import Usage
 from tests.fakes.anthropic_server import FakeAnthropic
 from tests.fakes.gemini_server import FakeGemini
 from tests.fakes.openai_server import FakeOpenAI
-from tests.fakes.replies import Answer, Fault, Gate, HttpError, ToolCall, Wire, rate_limited
+from tests.fakes.replies import Answer, Fault, Gate, HttpError, ToolCall, Wire, context_length_exceeded, rate_limited
 from tests.fakes.server import FakeServer
 from tests.serving import Running, StartProxy, models
 
@@ -109,6 +109,13 @@ def text_of(chunks: list[dict[str, Any]]) -> str:
     return "".join(choice["delta"].get("content") or "" for chunk in chunks for choice in chunk["choices"])
 
 
+async def warm_up(proxy: Running) -> None:
+    """A first call, to the model `warm`: litellm builds much of itself then, which must not count as waiting."""
+    for stream in (False, True):
+        reply = await proxy.http.post("/v1/chat/completions", json=ask(model="warm", stream=stream))
+        assert reply.status_code == 200, reply.text
+
+
 async def idle(proxy: Running) -> None:
     """Wait until the proxy is done with every request."""
     for _ in range(500):
@@ -182,7 +189,7 @@ async def test_tools_both_ways(start_proxy: StartProxy, provider: Provider) -> N
     (choice,) = whole.choices
     assert choice.finish_reason == "tool_calls"
     called = choice.message.tool_calls or []
-    assert [json.loads(call.function.arguments) for call in called] == [{"key": "ä", "api_base": "data"}, {"key": "b"}]  # type: ignore[union-attr]
+    assert [json.loads(call.function.arguments) for call in called] == [{"key": "ä", "api_base": "data"}, {"key": "b"}]
     assert all("index" not in call.model_dump() for call in called)
     async with proxy.sdk.chat.completions.stream(**ask(tools=[TOOL])) as stream:
         final = await stream.get_final_completion()
@@ -522,9 +529,8 @@ async def test_a_missing_end_marker_is_no_harm(start_proxy: StartProxy, provider
 @pytest.mark.parametrize("kind", ["stall", "stall_after_headers", "stall_mid_stream"])
 @pytest.mark.parametrize("stream", [False, True])
 async def test_slow_upstreams_time_out(start_proxy: StartProxy, provider: Provider, kind: Any, stream: bool) -> None:
-    # Idle while litellm is imported and its thread started by the first call, so that 0.3 s are the upstream's alone.
     proxy = await start_proxy({"model_list": [provider.entry("warm"), provider.entry(timeout=0.3)]})
-    assert (await proxy.http.post("/v1/chat/completions", json=ask(model="warm"))).status_code == 200
+    await warm_up(proxy)
     provider.fake.default = Fault(kind, after=0)
     async with asyncio.timeout(10):
         reply = await proxy.http.post("/v1/chat/completions", json=ask(stream=stream))
@@ -532,18 +538,19 @@ async def test_slow_upstreams_time_out(start_proxy: StartProxy, provider: Provid
     assert reply.json()["error"]["message"] == "Model `far` did not answer within 0.3 s."
     assert await provider.fake.last.over()
     assert provider.fake.last.disconnected
-    (logged, _) = await proxy.calls()
+    (logged, *_) = await proxy.calls()
     assert logged.call.attempts[0].outcome == "timeout"
 
 
 async def test_a_stall_after_content_ends_the_stream(start_proxy: StartProxy, provider: Provider) -> None:
-    proxy = await start_proxy({"model_list": [provider.entry(timeout=0.5)]})
+    proxy = await start_proxy({"model_list": [provider.entry("warm"), provider.entry(timeout=0.5)]})
+    await warm_up(proxy)
     provider.fake.default = Fault("stall_mid_stream", after=2, answer=Answer("one two three four"))
     async with asyncio.timeout(20):
         events = await events_of(proxy.http, ask())
     assert json.loads(events[-1])["error"]["code"] == "upstream_timeout"
     assert text_of([json.loads(event) for event in events[:-1]]) == "one two"
-    call = (await proxy.call()).call
+    call = (await proxy.calls())[0].call
     assert (call.outcome, call.attempts[0].outcome) == ("truncated", "timeout")
     assert await provider.fake.last.over()
     assert provider.fake.last.disconnected
@@ -552,7 +559,7 @@ async def test_a_stall_after_content_ends_the_stream(start_proxy: StartProxy, pr
 async def test_a_slow_stream_that_never_stalls_is_no_failure(start_proxy: StartProxy, provider: Provider) -> None:
     """The limit is for each read, not for the whole stream."""
     proxy = await start_proxy({"model_list": [provider.entry("warm"), provider.entry(timeout=1.0)]})
-    assert (await proxy.http.post("/v1/chat/completions", json=ask(model="warm"))).status_code == 200
+    await warm_up(proxy)
     provider.fake.default = Answer("a b c d e f g h", gap=0.2)
     assert text_of(await chunks_of(proxy.http, ask())) == "a b c d e f g h"
 
@@ -643,3 +650,94 @@ async def test_no_secret_in_any_reply_row_or_log(
         assert SECRET not in text
         assert "10.1.2.3" not in text
         assert "a private prompt" not in text
+
+
+async def test_no_image_is_fetched_from_inside(
+    start_proxy: StartProxy, gemini_server: FakeGemini, openai_server: FakeOpenAI
+) -> None:
+    """For Gemini litellm fetches images by itself: a client must not reach our own network that way."""
+    proxy = await start_proxy({"model_list": [Provider("gemini", gemini_server).entry()]})
+    image = {"type": "image_url", "image_url": {"url": f"{openai_server.url}/models"}}
+    body = ask()
+    body["messages"] = [{"role": "user", "content": [{"type": "text", "text": "what is it?"}, image]}]
+    reply = await proxy.http.post("/v1/chat/completions", json=body)
+    assert reply.status_code == 400, reply.text
+    assert "127.0.0.1" not in reply.text
+    assert openai_server.requests == []
+    assert gemini_server.requests == []
+
+
+def mistral(openai_server: FakeOpenAI, name: str = "far", **params: Any) -> dict[str, Any]:
+    """A provider whose wire is not watched. Its protocol is near enough to OpenAI's for that fake to speak it."""
+    given = {
+        "model": "mistral/mistral-x",
+        "api_base": openai_server.url,
+        "api_key": SECRET,
+        "input_cost_per_token": 1e-6,
+        "output_cost_per_token": 2e-6,
+    }
+    return {"model_name": name, "litellm_params": given | params}
+
+
+async def test_any_other_provider(start_proxy: StartProxy, openai_server: FakeOpenAI) -> None:
+    proxy = await start_proxy({"model_list": [mistral(openai_server)]})
+    # Mistral states usage in its last chunk, unasked.
+    openai_server.default = Answer("one two", prompt_tokens=10, completion_tokens=20, usage_at="with_choices")
+    reply = await proxy.http.post("/v1/chat/completions", json=ask())
+    assert reply.json()["choices"][0]["message"]["content"] == "one two", reply.text
+    chunks = await chunks_of(proxy.http, ask(stream_options={"include_usage": True}))
+    assert text_of(chunks) == "one two"
+    assert chunks[-1]["usage"]["completion_tokens"] == 20
+    openai_server.default = Answer(tool_calls=(ToolCall("look_up", {"key": "a"}),))
+    called = (await proxy.http.post("/v1/chat/completions", json=ask(tools=[TOOL]))).json()["choices"][0]
+    assert json.loads(called["message"]["tool_calls"][0]["function"]["arguments"]) == {"key": "a"}
+    calls = await proxy.calls()
+    assert [logged.call.outcome for logged in calls] == ["ok"] * 3
+    for logged in calls[1:]:
+        assert logged.call.usage == Usage(prompt_tokens=10, completion_tokens=20)
+        assert logged.call.cost_usd == Decimal("0.00005")
+
+
+@pytest.mark.parametrize(
+    ("failure", "status", "code"),
+    [
+        (HttpError(400, "temperature must be below 2"), 400, None),
+        (HttpError(401), 401, "invalid_api_key"),
+        (HttpError(404), 404, "model_not_found"),
+        (LIMITED, 429, "rate_limit_exceeded"),
+        (HttpError(500), 502, "upstream_error"),
+        (HttpError(503), 503, "upstream_overloaded"),
+        (context_length_exceeded(), 400, "context_length_exceeded"),
+        (Fault("stall"), 504, "upstream_timeout"),
+    ],
+    ids=str,
+)
+async def test_errors_of_any_other_provider(
+    start_proxy: StartProxy, openai_server: FakeOpenAI, failure: Any, status: int, code: str | None
+) -> None:
+    config = {"model_list": [mistral(openai_server, "warm"), mistral(openai_server, timeout=1.0)]}
+    proxy = await start_proxy(config)
+    await warm_up(proxy)
+    openai_server.default = failure
+    for stream in (False, True):
+        reply = await proxy.http.post("/v1/chat/completions", json=ask("a private prompt", stream=stream))
+        error = reply.json()["error"]
+        assert (reply.status_code, error["code"]) == (status, code), reply.text
+        for leak in (SECRET, "127.0.0.1", "litellm", "Traceback", "{", "Exception", "private", "\n"):
+            assert leak not in error["message"]
+        if failure is LIMITED:
+            assert reply.headers["retry-after"] == "7"
+    assert len(openai_server.chats) == 4, "litellm must not ask again"
+
+
+async def test_a_stream_of_any_other_provider_has_an_idle_limit(
+    start_proxy: StartProxy, openai_server: FakeOpenAI
+) -> None:
+    proxy = await start_proxy({"model_list": [mistral(openai_server, "warm"), mistral(openai_server, timeout=0.5)]})
+    await warm_up(proxy)
+    openai_server.default = Fault("stall_mid_stream", after=2, answer=Answer("one two three four"))
+    async with asyncio.timeout(20):
+        events = await events_of(proxy.http, ask())
+    assert json.loads(events[-1])["error"]["code"] == "upstream_timeout"
+    assert await openai_server.last.over()
+    assert openai_server.last.disconnected

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 
 import pytest
 
@@ -14,12 +13,11 @@ pytestmark = pytest.mark.xdist_group("litellm")  # its import takes seconds and 
 
 
 @pytest.fixture(autouse=True)
-def _no_keys(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _no_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     """An environment without keys and URLs of providers."""
     for name in list(os.environ):
         if name.endswith(("_API_KEY", "_API_BASE", "_BASE_URL", "_TOKEN")):
             monkeypatch.delenv(name)
-    yield
 
 
 async def _resolved(provider: str) -> tuple[str, str | None, str | None]:
