@@ -16,9 +16,9 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from app.bench.curves import SAME_COST, Floats, Frame, Hull, Picks, Point, ndch, oracle, oracle_curve
+from app.bench.curves import SAME_COST, Floats, Frame, Hull, Picks, Point, aiq, ndch, oracle, oracle_curve
 from app.bench.results import RouterResult
-from app.bench.scoring import look_up, score_router
+from app.bench.scoring import as_setting, choices, look_up
 from app.bench.suite import Suite
 from routers import Outcomes
 from routers.base import price_of_quality
@@ -125,6 +125,11 @@ class ScoredPool:
         return oracle_curve(self.quality, self.cost)
 
     @cached_property
+    def oracle_aiq(self) -> float:
+        """AIQ of that curve."""
+        return aiq(*self.oracle_curve, self.frame)
+
+    @cached_property
     def unsolved(self) -> float:
         """Share of the prompts on which no model scores more than 0."""
         return float((self.counted[0] <= 0).all(axis=1).mean())
@@ -196,8 +201,13 @@ def length(
 ) -> RouterResult:
     """The router that sees nothing but the prompt's length, fitted to `train` and asked on `rows`.
 
-    Raises `ValueError` where there are too few train rows to fit it.
+    It is asked once per length, since it cannot tell prompts of one length apart. Raises `ValueError` where there are
+    too few train rows to fit it.
     """
-
     router = LengthRouter.fit(outcomes.take(train))
-    return score_router(router, suite, outcomes, rows, tradeoffs, seed, name="length")
+    _, first, same = np.unique(outcomes.lengths[rows], return_index=True, return_inverse=True)
+    settings = []
+    for tradeoff in tradeoffs:
+        chosen = choices(router, suite, outcomes, rows[first], tradeoff, seed)
+        settings.append(as_setting(outcomes, rows, [chosen[place] for place in same], tradeoff))
+    return RouterResult("length", tuple(settings))

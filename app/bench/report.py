@@ -200,7 +200,7 @@ def _baselines(pool: ScoredPool, fitted: dict[str, RouterReport]) -> Baselines:
         oracle=Oracle(
             quality=best.quality,
             cost_per_1k=1000 * best.cost,
-            aiq=curves.aiq(*pool.oracle_curve, pool.frame),
+            aiq=pool.oracle_aiq,
             unsolved=pool.unsolved,
             solved_by_all=pool.solved_by_all,
             curve=_thinned(*pool.oracle_curve),
@@ -270,7 +270,7 @@ class _Plane:
             verdict=wording.verdict(delta),
             aiq_log=curves.aiq_log(cost, quality, pool.frame),
             aiq_rb_compat=curves.aiq_rb_compat(cost, quality, self._reach),
-            gap_closed=curves.gap_closed(score, zero, curves.aiq(*pool.oracle_curve, pool.frame)),
+            gap_closed=curves.gap_closed(score, zero, pool.oracle_aiq),
             cost_save=curves.cost_save(hull, best),
             perf_gain=curves.perf_gain(hull, best),
             pareto_dist=curves.pareto_dist(cost, quality, self._front, scale),
@@ -324,10 +324,10 @@ class _Plane:
         if self.pool is None:
             return {}
         pool, best = self.pool, self.pool.oracle.point
-        same = (model == pool.models[pick] for model, pick in zip(setting.model, pool.oracle.index, strict=True))
+        same = np.array(setting.model, dtype=object) == np.array(pool.models, dtype=object)[pool.oracle.index]
         weight = price_of_quality(setting.tradeoff, self.dearest)
         return {
-            "opt_sel": sum(same) / len(setting.model),
+            "opt_sel": float(same.mean()),
             "opt_cost": best.cost / cost if cost > 0 else None,
             "opt_acc": quality / best.quality if best.quality > 0 else None,
             "regret": curves.regret((setting.quality, setting.cost), pool.quality, pool.cost, weight),

@@ -42,23 +42,33 @@ def score_router(
     """
     if outcomes.items != tuple(item.id for item in suite.items):
         raise ValueError(f"outcomes: not of the same items as suite {suite.name!r}, or in another order")
-    candidates = outcomes.candidates()
-    scored = [suite.items[row] for row in rows]
-    column = {model: place for place, model in enumerate(outcomes.models)}
-    settings = []
-    for tradeoff in tradeoffs:
-        picked = [_pick(router, item, candidates, tradeoff, seed) for item in scored]
-        columns = np.array([column[choice.model] for choice in picked], dtype=np.int64)
-        setting = look_up(outcomes, rows, columns, tradeoff)
-        quality, cost = _known(choice.quality for choice in picked), _known(choice.cost for choice in picked)
-        settings.append(replace(setting, predicted_quality=quality, predicted_cost=cost))
+    settings = [
+        as_setting(outcomes, rows, choices(router, suite, outcomes, rows, tradeoff, seed), tradeoff)
+        for tradeoff in tradeoffs
+    ]
     return RouterResult(name or router.name, tuple(settings), dict(params or {}))
 
 
-def _pick(router: Router, item: Item, candidates: tuple[Candidate, ...], tradeoff: float, seed: int) -> Choice:
+def choices(
+    router: Router, suite: Suite, outcomes: Outcomes, rows: NDArray[np.int64], tradeoff: float, seed: int
+) -> list[Choice]:
+    """What `router` puts first for the item at each of `rows`; arguments and declining as in `score_router`."""
+    candidates = outcomes.candidates()
+    return [_choice(router, suite.items[row], candidates, tradeoff, seed) for row in rows]
+
+
+def _choice(router: Router, item: Item, candidates: tuple[Candidate, ...], tradeoff: float, seed: int) -> Choice:
     query = Query(item.messages, candidates, tradeoff=tradeoff, seed=seed_for(seed, item.id))
     ranking = router.route(query).ranking
     return ranking[0] if ranking else Choice(candidates[0].model)
+
+
+def as_setting(outcomes: Outcomes, rows: NDArray[np.int64], chosen: Sequence[Choice], tradeoff: float) -> Setting:
+    """What came of the choices for the items at `rows`, n of both, with what was foretold of them."""
+    column = {model: place for place, model in enumerate(outcomes.models)}
+    picked = np.array([column[choice.model] for choice in chosen], dtype=np.int64)
+    quality, cost = _known(choice.quality for choice in chosen), _known(choice.cost for choice in chosen)
+    return replace(look_up(outcomes, rows, picked, tradeoff), predicted_quality=quality, predicted_cost=cost)
 
 
 def _known(predictions: Iterable[float | None]) -> NDArray[np.float64] | None:

@@ -129,7 +129,9 @@ class Bar:
         failed = f", {done.failed:,} failed" if done.failed else ""
         speed = f" at {done.rate:,.0f} calls/s" if done.done else ""
         whose = {"recorded": " by the recording, nothing was spent", "simulated": " by simulated models"}
-        return f"Run {run}: {done.done:,} calls over HTTP{speed}, ${done.cost:.4f} billed{whose.get(upstream, '')}{failed}"
+        return (
+            f"Run {run}: {done.done:,} calls over HTTP{speed}, ${done.cost:.4f} billed{whose.get(upstream, '')}{failed}"
+        )
 
 
 @contextmanager

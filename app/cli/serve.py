@@ -9,13 +9,18 @@ import typer
 from app.cli.options import ConfigOption, DataDirOption, run_async
 
 if TYPE_CHECKING:
+    from app.core.config import Config
+    from app.core.settings import Settings
     from app.main import Proxy
 
 
 def serve(
     config: ConfigOption = None,
-    host: Annotated[str | None, typer.Option(help="Address to bind (HULLSPEED_HOST) [default: 127.0.0.1].")] = None,
-    port: Annotated[int | None, typer.Option(help="Port (HULLSPEED_PORT); 0: any free [default: 8080].")] = None,
+    host: Annotated[str | None, typer.Option(help="Address to bind (HULLSPEED_HOST; default 127.0.0.1).")] = None,
+    port: Annotated[int | None, typer.Option(help="Port (HULLSPEED_PORT; default 8080); 0 takes a free one.")] = None,
+    recorded: Annotated[
+        str | None, typer.Option(metavar="SUITE", help="Serve this suite's recorded models instead of providers: free.")
+    ] = None,
     data_dir: DataDirOption = None,
 ) -> None:
     """Serve the OpenAI-compatible proxy until it is told to stop."""
@@ -30,12 +35,24 @@ def serve(
     file = load_config(settings.config) if settings.config else Config()
     for warning in file.warnings:
         typer.echo(f"warning: {warning}", err=True)
-    proxy = Proxy(settings, file)
+    proxy = Proxy(settings, file) if recorded is None else run_async(_recorded(settings, file, recorded))
     sock = bind(settings.host, settings.port)
     try:
         run_async(run(proxy, sock, on_ready=lambda url: _greet(proxy, url)))
     finally:
         sock.close()
+
+
+async def _recorded(settings: Settings, file: Config, name: str) -> Proxy:
+    from app.bench import library
+    from app.bench.local import recorded_catalog, recorded_upstream
+    from app.cli.store import open_database
+    from app.main import Proxy
+
+    async with open_database(settings=settings) as database:
+        suite = await library.load(database, name)
+    upstream = recorded_upstream(suite)
+    return Proxy(settings, file, catalog=recorded_catalog(suite, upstream), upstreams={"recorded": upstream})
 
 
 def _greet(proxy: Proxy, url: str) -> None:

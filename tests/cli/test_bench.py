@@ -126,6 +126,19 @@ def test_train_then_serve_the_artifact(imported: Program) -> None:
             )
 
 
+def test_a_served_recording_scores_as_its_suite_does(imported: Program) -> None:
+    asked = ("s", "-r", "length", "-r", "cheapest", "--tradeoffs", "0,0.5", "--split", "all", "--json", "-")
+    with imported.serving("--recorded", "s") as served:
+        report = json.loads(imported.run("bench", "run", *asked, "--url", served.url).stdout)
+    assert report["upstream"] == "recorded"
+    assert report["baselines"] is not None
+    # The served `length` is untrained; `cheapest` is the same wherever it stands.
+    scored = json.loads(imported.run("bench", "score", *asked).stdout)
+    names = [router["router"] for router in report["routers"]]
+    ours, theirs = (entry["routers"][names.index("cheapest")] for entry in (report, scored))
+    assert ours["aiq"] == theirs["aiq"]
+
+
 def test_a_live_run_asks_before_it_spends(imported: Program) -> None:
     with FakeOpenAI(default=Answer("42")) as fake:
         entry = {
