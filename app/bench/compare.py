@@ -364,18 +364,22 @@ def _aiq_samples(plane: _Plane, run: int, places: Sequence[int], frame: Frame) -
 
 
 def _headline(settings: Sequence[SettingChange], changes: Sequence[AiqChange], n: int) -> str:
-    """What changed, in a sentence: by AIQ where there is one, else setting by setting."""
-    what, said = "router", [change.said for change in changes]
+    """What changed: by AIQ where there is one, and setting by setting."""
+    by_setting = _changed("setting", [change.said for change in settings], "quality", n)
     if not changes:
-        what, said = "setting", [change.said for change in settings]
+        return by_setting
+    return f"{_changed('router', [change.said for change in changes], 'AIQ', n)} {by_setting}"
+
+
+def _changed(what: str, said: Sequence[str], figure: str, n: int) -> str:
     counted = f"{len(said)} {what}{'s' if len(said) > 1 else ''} on {n:,} items"
     shown = [word for word in ("better", "worse") if word in said]
     if not shown:
-        return f"No difference shown between the two runs in {'AIQ' if changes else 'quality'}: {counted}."
+        return f"No difference shown in {figure}: {counted}."
     parts = ", ".join(f"{said.count(word)} {word}" for word in shown)
     rest = len(said) - sum(said.count(word) for word in shown)
     tail = f", {rest} without a difference shown" if rest else ""
-    return f"In the second run, of {counted} by {'AIQ' if changes else 'quality'}: {parts}{tail}."
+    return f"In the second run, of {counted} by {figure}: {parts}{tail}."
 
 
 def _notes(first: Finished, second: Finished) -> Iterator[str]:

@@ -462,8 +462,9 @@ def _auc_by_model(models: NDArray[np.object_], predicted: Floats, true: Floats) 
 
 
 def _share(setting: Setting) -> dict[str, float]:
-    counts = Counter(model for model in setting.model if model is not None)
-    largest_first = sorted(counts.items(), key=lambda entry: (-entry[1], entry[0]))
+    counts = Counter(setting.model)
+    counted = ((model, count) for model, count in counts.items() if model is not None)
+    largest_first = sorted(counted, key=lambda entry: (-entry[1], entry[0]))
     return {model: count / len(setting.model) for model, count in largest_first}
 
 

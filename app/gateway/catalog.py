@@ -18,8 +18,11 @@ from routers import Candidate
 OPENAI_SPEAKING: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "openai": ("https://api.openai.com/v1", ("OPENAI_API_KEY",)),
     "groq": ("https://api.groq.com/openai/v1", ("GROQ_API_KEY",)),
-    "together_ai": ("https://api.together.ai/v1", ("TOGETHER_API_KEY", "TOGETHER_AI_API_KEY", "TOGETHERAI_API_KEY")),
-    "openrouter": ("https://openrouter.ai/api/v1", ("OPENROUTER_API_KEY",)),
+    "together_ai": (
+        "https://api.together.ai/v1",
+        ("TOGETHER_API_KEY", "TOGETHER_AI_API_KEY", "TOGETHERAI_API_KEY", "TOGETHER_AI_TOKEN"),
+    ),
+    "openrouter": ("https://openrouter.ai/api/v1", ("OPENROUTER_API_KEY", "OR_API_KEY")),
     "deepseek": ("https://api.deepseek.com/beta", ("DEEPSEEK_API_KEY",)),
     "xai": ("https://api.x.ai/v1", ("XAI_API_KEY",)),
     "cerebras": ("https://api.cerebras.ai/v1", ("CEREBRAS_API_KEY",)),

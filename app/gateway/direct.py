@@ -62,7 +62,7 @@ class DirectUpstream:
         except (TimeoutError, aiohttp.ServerTimeoutError):
             raise timed_out(model, request.timeout) from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise unreachable(model, _describe(error)) from None
+            raise unreachable(model, describe(error)) from None
         if response.status != 200:
             raise await _refusal(request, response)
         return response
@@ -74,7 +74,7 @@ class DirectUpstream:
         except (TimeoutError, aiohttp.ServerTimeoutError):
             raise timed_out(request.model, request.timeout) from None
         except (aiohttp.ClientError, OSError) as error:
-            raise broken_reply(request.model, f"it broke off ({_describe(error)})") from None
+            raise broken_reply(request.model, f"it broke off ({describe(error)})") from None
         finally:
             response.release()
         return UpstreamReply(body, forwarded(response.headers))
@@ -101,7 +101,7 @@ async def _chunks(request: UpstreamRequest, response: aiohttp.ClientResponse) ->
     except (TimeoutError, aiohttp.ServerTimeoutError):
         raise timed_out(request.model, request.timeout) from None
     except (aiohttp.ClientError, OSError) as error:
-        raise broken_reply(request.model, f"the stream broke off ({_describe(error)})") from None
+        raise broken_reply(request.model, f"the stream broke off ({describe(error)})") from None
     except EventTooLarge:
         raise broken_reply(request.model, "an event is too large") from None
     finally:
@@ -123,7 +123,7 @@ async def _refusal(request: UpstreamRequest, response: aiohttp.ClientResponse) -
     return error_from_reply(request.model, response.status, body, response.headers)
 
 
-def _describe(error: Exception) -> str:
+def describe(error: Exception) -> str:
     """Few words for a transport error, without addresses."""
     if isinstance(error, aiohttp.ClientConnectorDNSError):
         return "its host name does not resolve"

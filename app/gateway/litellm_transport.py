@@ -15,7 +15,7 @@ from typing import Any, cast
 
 import httpx
 
-from app.gateway.direct import CONNECT_SECONDS, _describe
+from app.gateway.direct import CONNECT_SECONDS, describe
 from app.gateway.litellm_wire import Wire
 from app.gateway.upstream import UpstreamError, broken_reply, timed_out, unreachable
 
@@ -121,4 +121,4 @@ def _broken_off(wire: Wire, error: Exception) -> UpstreamError:
 def _reason(error: Exception) -> str:
     """Few words, without addresses. The transport wraps the error of the client below, which knows more."""
     cause = error.__cause__
-    return _describe(cause if isinstance(cause, Exception) else error)
+    return describe(cause if isinstance(cause, Exception) else error)

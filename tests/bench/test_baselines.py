@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
+import msgspec
 import numpy as np
 import pytest
 
 from app.bench.baselines import ScoredPool, know_dataset, length
 from app.bench.curves import Point
+from app.bench.scoring import score_router
+from routers.length import LengthRouter
 from tests.bench.tables import shared_suite, small_suite
 
 NAN = math.nan
@@ -120,6 +124,26 @@ def test_length_sends_long_prompts_to_the_better_model() -> None:
     assert 0 < shares[1] < 1
     assert result.settings[1].model[0] == "a"
     assert result.settings[1].model[-1] == "b"
+
+
+def test_length_asked_once_per_length_answers_as_if_asked_for_every_prompt() -> None:
+    rng = np.random.default_rng(0)
+    suite = small_suite(rng.random((40, 3)), rng.random((40, 3)) * [1, 3, 9])
+    items = tuple(
+        msgspec.structs.replace(item, messages=[{"role": "user", "content": "x" * (row % 7 + 1)}])
+        for row, item in enumerate(suite.items)
+    )
+    suite = replace(suite, items=items)
+    outcomes, train, rows = suite.outcomes(), np.arange(0, 40, 2), np.arange(39, 0, -2)
+    router = LengthRouter.fit(outcomes.take(train))
+    expected = score_router(router, suite, outcomes, rows, (0.0, 0.4, 1.0), seed=3)
+    found = length(suite, outcomes, train, rows, (0.0, 0.4, 1.0), seed=3)
+    for one, other in zip(found.settings, expected.settings, strict=True):
+        assert one.model == other.model
+        assert one.quality.tolist() == other.quality.tolist()
+        assert one.predicted_quality is not None
+        assert other.predicted_quality is not None
+        assert one.predicted_quality.tolist() == other.predicted_quality.tolist()
 
 
 # -------------------------------------------------------------------------------------------- golden numbers

@@ -131,7 +131,9 @@ def test_a_run_against_itself_differs_in_nothing() -> None:
     assert {change.said for change in (*found.settings, *found.aiq)} == {"no difference shown"}
     assert {change.said_of_cost for change in found.settings} == {"no difference shown"}
     assert [change.quality.p for change in found.settings] == [1, 1]
-    assert found.headline == f"No difference shown between the two runs in AIQ: 1 router on {N} items."
+    assert found.headline == (
+        f"No difference shown in AIQ: 1 router on {N} items. No difference shown in quality: 2 settings on {N} items."
+    )
     assert found.notes == ()
 
 
@@ -148,7 +150,8 @@ def test_aiq_stands_between_the_limits_of_the_pool() -> None:
     assert change.tradeoffs == (0, 1)
     assert [change.p_holm >= change.p for change in found.aiq] == [True, True]
     assert found.aiq[1].said == "better"
-    assert "better" in found.headline
+    assert f"of 2 routers on {N} items by AIQ: 2 better" in found.headline
+    assert f"of 3 settings on {N} items by quality" in found.headline
 
 
 def test_without_a_pool_there_is_no_aiq_and_a_note_says_so() -> None:
@@ -266,6 +269,6 @@ def test_the_table_fits_and_cuts_nothing(width: int) -> None:
         assert "[red]r[/red]" in text
         assert f"{change.first.quality:.3f} → {change.second.quality:.3f}" in text
         assert "run two against run one" in text
-        assert found.headline in text
+        assert found.headline in " ".join(text.split())
         assert "$/1k" in text
         assert "−" in text.split("Δ $/1k")[1]
