@@ -62,6 +62,9 @@ def render_leaderboard(report: Report, console: Console) -> None:
     console.print()
     table = _table(report, console.width)
     console.print(table)
+    for line in _shares(wording.by_aiq(report.routers)):
+        console.print(Padding(Text(line), (0, 0, 0, 1)))
+    console.print()
     for line in _legend(report, {str(column.header) for column in table.columns}):
         console.print(Padding(Text(line, style="dim"), (0, 0, 0, 1)))
     for note in report.notes:
@@ -180,11 +183,26 @@ def _share(share: Mapping[str, float]) -> str:
     return ", ".join(parts) or "no answer"
 
 
+_TIMES = {
+    "p50": "p50: median latency end to end",
+    "overhead": "overhead: median of Hullspeed's own part of the latency",
+}
+
+
+def _shares(routers: Sequence[RouterReport]) -> Iterator[str]:
+    """Who was asked how often, whole: the table's column may have no room for it."""
+    yield "Model share at that setting:"
+    for router in routers:
+        point = router.points[router.best_point]
+        yield f"  {router.router}: {_share(point.share)}"
+
+
 def _legend(report: Report, columns: Collection[str]) -> Iterator[str]:
     """What the columns mean, and who shows no difference."""
     yield "A router's row shows its setting t of highest utility at an even tradeoff; $/1k: USD per 1,000 requests"
-    if any(point.latency for router in report.routers for point in router.points):
-        yield "p50: median latency end to end; overhead: median of Hullspeed's own part of it"
+    timed = [said for name, said in _TIMES.items() if name in columns]
+    if timed:
+        yield "; ".join(timed)
     if report.baselines is None:
         return
     yield "Δ zero: AIQ above the zero router (blind mixing of single models), paired bootstrap over prompts"

@@ -11,6 +11,7 @@ import typer
 from app.cli.options import ConfigOption, DataDirOption, JsonFlag, run_async
 
 if TYPE_CHECKING:
+    from app.bench.compare import Comparison
     from app.bench.plan import Plan
     from app.bench.report import Report
     from app.bench.suite import Suite
@@ -32,6 +33,9 @@ GraderOption = Annotated[
 ]
 JsonFileOption = Annotated[Path | None, typer.Option("--json", help="Write the report as JSON; `-`: to the terminal.")]
 HtmlOption = Annotated[Path | None, typer.Option("--output", "-o", help="Write the report as one HTML file.")]
+FailUnderOption = Annotated[
+    float | None, typer.Option("--fail-under", metavar="AIQ", help="Exit with 1 where a router's AIQ is below this.")
+]
 DEFAULT_TRADEOFFS = "0,0.02,0.05,0.1,0.2,0.4,0.7,1"
 """Denser near 0, where most of the way from the dearest models to the middle ones lies: c_ref is the dearest mean."""
 
@@ -143,17 +147,24 @@ def score(
     tradeoffs: TradeoffsOption = DEFAULT_TRADEOFFS,
     split: SplitOption = "test",
     seed: SeedOption = 0,
+    seeds: Annotated[
+        int, typer.Option(min=1, help="Split, fit and score anew with this many seeds, and say how much that varies.")
+    ] = 1,
     limit: LimitOption = None,
     grader: GraderOption = None,
+    least: FailUnderOption = None,
     json_file: JsonFileOption = None,
     output: HtmlOption = None,
     data_dir: DataDirOption = None,
 ) -> None:
     """Score routers on recorded outcomes, without calling anything."""
     from app.bench.run import score as carry_out
+    from app.bench.seeds import score_seeds
 
     plan = _plan(suite, router, tradeoffs, split, seed, limit, grader, data_dir)
-    _show(carry_out(plan), json_file, output)
+    report = carry_out(plan) if seeds == 1 else score_seeds(plan, range(seed, seed + seeds))
+    _show(report, json_file, output)
+    _gate(report, least)
 
 
 @app.command()
@@ -174,6 +185,11 @@ def run(
     max_cost: Annotated[float | None, typer.Option(help="Stop once this many USD are spent.")] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Spend money without asking.")] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Do not take up an unfinished run of the same plan.")] = False,
+    least: FailUnderOption = None,
+    worse_than: Annotated[
+        str | None,
+        typer.Option("--fail-if-worse-than", metavar="RUN", help="Exit with 1 where this run is shown to be worse."),
+    ] = None,
     json_file: JsonFileOption = None,
     output: HtmlOption = None,
     config: ConfigOption = None,
@@ -195,7 +211,51 @@ def run(
         data_dir=data_dir,
         quiet=json_file is not None and str(json_file) == "-",
     )
-    _show(run_async(replay(wanted)), json_file, output)
+    made = run_async(replay(wanted))
+    _show(made, json_file, output)
+    _gate(made, least)
+    if worse_than is not None:
+        from app.cli.gates import fail_if_worse
+
+        fail_if_worse(_comparison(worse_than, made.run or "", data_dir))
+
+
+@app.command()
+def compare(
+    first: Annotated[str, typer.Argument(help="Id of a finished run, or the beginning of it.")],
+    second: Annotated[str, typer.Argument(help="The run to hold against it.")],
+    as_json: JsonFlag = False,
+    data_dir: DataDirOption = None,
+) -> None:
+    """Two runs of the same items side by side: paired differences with intervals."""
+    from rich.console import Console
+
+    from app.bench.render_comparison import render_comparison
+
+    comparison = _comparison(first, second, data_dir)
+    if as_json:
+        typer.echo(comparison.to_json().decode())
+    else:
+        render_comparison(comparison, Console())
+
+
+def _comparison(first: str, second: str, data_dir: Path | None) -> Comparison:
+    from app.bench.compare import compare as carry_out
+    from app.cli.gates import load_finished
+    from app.cli.store import open_database
+
+    async def work() -> Comparison:
+        async with open_database(data_dir) as database:
+            return carry_out(await load_finished(database, first), await load_finished(database, second))
+
+    return run_async(work())
+
+
+def _gate(report: Report, least: float | None) -> None:
+    if least is not None:
+        from app.cli.gates import fail_under
+
+        fail_under(report, least)
 
 
 @app.command()

@@ -111,6 +111,15 @@ def test_no_figure_is_cut_at_any_width(width: int, called: bool) -> None:
         assert not any("…" in row.split("%")[0] for row in rows)
 
 
+@pytest.mark.parametrize("width", [60, 80, 140])
+def test_the_model_share_is_whole_at_any_width(width: int) -> None:
+    text = printed(report_on(called=False, simulated=False), width)
+    shares = text[text.index("Model share") :]
+    for router in report_on(called=False, simulated=False).routers:
+        for model in router.points[router.best_point].share:
+            assert model in shares
+
+
 def test_times_stand_only_where_something_was_called() -> None:
     silent, called = printed(report_on()), printed(report_on(called=True))
     assert "overhead" not in silent

@@ -87,6 +87,32 @@ def test_import_run_score_report(imported: Program) -> None:
     assert run["id"][:18] in imported.run("bench", "list").stdout
 
 
+def test_comparing_runs_and_gates_for_ci(imported: Program) -> None:
+    asked = ("bench", "run", "s", "--tradeoffs", "0,0.5", "--split", "all", "--json", "-")
+
+    def run(router: str, *more: str, code: int = 0) -> str:
+        done = imported.run(*asked, "-r", router, *more, code=code)
+        if code:
+            assert done.stderr.splitlines()[-1].startswith("failed: ")
+        return str(json.loads(done.stdout)["run"])
+
+    good, same = run("cheapest"), run("cheapest", "--fresh", "--fail-under", "0.1")
+    assert run("cheapest", "--fail-under", "0.9", code=1) not in (good, same)
+    run("cheapest", "--fail-if-worse-than", good[:30])
+    compared = json.loads(imported.run("bench", "compare", good, same, "--json").stdout)
+    assert [change["difference"]["value"] for change in compared["aiq"]] == [0.0]
+    assert "no difference" in imported.run("bench", "compare", good, same).stdout
+    other = json.loads(imported.run(*asked[:-4], "--limit", "20", "-r", "cheapest", "--json", "-").stdout)["run"]
+    assert "items" in imported.fails("bench", "compare", good, other)
+
+
+def test_seeds_say_how_much_training_varies(imported: Program) -> None:
+    asked = ("bench", "score", "s", "-r", "ridge", "--tradeoffs", "0.1,0.5", "--seeds", "3")
+    report = json.loads(imported.run(*asked, "--json", "-").stdout)
+    assert report["routers"][0]["seeds"]["n"] == 3
+    assert len(report["routers"][0]["seeds"]["delta_aiq"]["values"]) == 3
+
+
 def test_graded_runs(imported: Program) -> None:
     asked = ("bench", "run", "s", "-r", "uniform", "--tradeoffs", "0", "--limit", "20", "--split", "all")
     report = json.loads(imported.run(*asked, "--grader", "answer", "--json", "-").stdout)
