@@ -43,10 +43,10 @@ class _Fitted:
 class LengthRouter(TrainableRouter):
     """The zero router's mix, with the prompt's length in the place of the coin.
 
-    The models form a ladder: trained, those on the hull of mean cost and quality; untrained, all of known expected
-    cost, where dearer is taken to be better. The tradeoff names a point between two rungs; of all prompts the
-    longest share goes to the upper one. So a tradeoff of 0 gives the best model, 1 the cheapest, and the share of
-    dear models falls in between. Source: prompt length as a baseline score over the two-model setting of RouteLLM
+    Trained, the models on the hull of mean cost and quality form a ladder; the tradeoff names a point between two
+    rungs, and of all prompts the longest share goes to the upper one. Untrained, all models of known expected cost
+    form the ladder, dearer being taken for better, and prompts spread over the whole of it. Either way a tradeoff of
+    0 gives the best model, 1 the cheapest, and the share of dear models falls in between. Source: prompt length as a baseline score over the two-model setting of RouteLLM
     (Ong et al. 2024, arXiv:2406.18665), on the zero router of RouterBench (Hu et al. 2024, arXiv:2403.12031).
     """
 
@@ -105,7 +105,8 @@ class LengthRouter(TrainableRouter):
         ladder, rest, costs, qualities = self._ladder(query)
         if not ladder:
             return _decided(rest, costs, qualities, "no cost known")
-        place = _rung(self._difficulty(query.length), query.tradeoff, len(ladder))
+        choose = _spread if self._fitted is None else _rung
+        place = choose(self._difficulty(query.length), query.tradeoff, len(ladder))
         # Fallbacks climb before they descend: the neighbour above answers at least as well.
         order = sorted(range(len(ladder)), key=lambda rung: (abs(rung - place), -rung))
         return _decided([ladder[rung] for rung in order] + rest, costs, qualities, "length")
@@ -135,6 +136,12 @@ class LengthRouter(TrainableRouter):
             return length / (length + self.median)
         lengths = self._fitted.lengths
         return (bisect_left(lengths, length) + bisect_right(lengths, length)) / (2 * len(lengths))
+
+
+def _spread(difficulty: float, tradeoff: float, rungs: int) -> int:
+    """The rung where nothing is known of the models but their prices: prompts spread over the whole ladder by length,
+    the tradeoff shifting them up or down. Which mix of rungs is worth its cost only outcomes can say."""
+    return min(int(max(difficulty + 1 - 2 * tradeoff, 0.0) * rungs), rungs - 1)
 
 
 def _rung(difficulty: float, tradeoff: float, rungs: int) -> int:

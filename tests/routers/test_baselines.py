@@ -7,7 +7,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from routers import Candidate, Outcomes
+from routers import Candidate, Outcomes, Query
 from routers.length import LengthRouter
 from routers.oracle import OracleRouter
 from routers.registry import build
@@ -163,3 +163,15 @@ def test_oracle_declines_what_it_does_not_know_and_is_for_the_bench_only() -> No
     assert router.route(ask("other", twice().candidates())).reason == "unknown prompt"
     assert router.route(ask("same", (Candidate("d"),))).reason == "no outcome"
     assert ranked(router, ask("same", (Candidate("d"), Candidate("b")))) == ["b", "d"]
+
+
+def test_untrained_length_uses_the_whole_ladder() -> None:
+    pool = tuple(Candidate(f"m{place}", mean_cost=10.0**place) for place in range(3))
+
+    def pick(length: int, tradeoff: float) -> str:
+        query = Query([{"role": "user", "content": "x" * length}], pool, tradeoff=tradeoff)
+        return LengthRouter().route(query).ranking[0].model
+
+    assert [pick(length, 0.5) for length in (1, 500, 50_000)] == ["m0", "m1", "m2"]
+    assert {pick(length, 0.0) for length in (1, 500, 50_000)} == {"m2"}
+    assert {pick(length, 1.0) for length in (1, 500, 50_000)} == {"m0"}
