@@ -46,8 +46,9 @@ class LengthRouter(TrainableRouter):
     Trained, the models on the hull of mean cost and quality form a ladder; the tradeoff names a point between two
     rungs, and of all prompts the longest share goes to the upper one. Untrained, all models of known expected cost
     form the ladder, dearer being taken for better, and prompts spread over the whole of it. Either way a tradeoff of
-    0 gives the best model, 1 the cheapest, and the share of dear models falls in between. Source: prompt length as a baseline score over the two-model setting of RouteLLM
-    (Ong et al. 2024, arXiv:2406.18665), on the zero router of RouterBench (Hu et al. 2024, arXiv:2403.12031).
+    0 gives the best model, 1 the cheapest, and the share of dear models falls in between. Source: prompt length as a
+    baseline score over the two-model setting of RouteLLM (Ong et al. 2024, arXiv:2406.18665), on the zero router of
+    RouterBench (Hu et al. 2024, arXiv:2403.12031).
     """
 
     name: ClassVar[str] = "length"
