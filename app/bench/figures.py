@@ -263,6 +263,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     n: int
     """Scored items, the same for every router."""
     split: str
+    split_by: str = "stratified"
+    """How the suite was divided: see `app.bench.splits`."""
     seed: int
     kind: Kind
     """`replay`: through the running proxy; `score`: from recorded outcomes, nothing was called."""

@@ -5,7 +5,7 @@ Replay and pure scoring start from the same plan, so that they can only differ i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 
 from app.bench.graders import check_grader, grade, grade_recorded
 from app.bench.replay import Grade
+from app.bench.splits import STRATIFIED, SplitBy, leakage
+from app.bench.splits import rows as split_rows
 from app.bench.suite import Item, Split, Suite
 from app.core.errors import ConfigError
 from routers import Outcomes, Router, registry
@@ -80,6 +82,8 @@ class Plan:
     grader: str | None = None
     """Overrides the suite's grader. `recorded`: use recorded quality although there is one."""
 
+    split_by: SplitBy = STRATIFIED
+    """How the suite is divided."""
     remote: bool = False
     """True where the routers live in a proxy somebody else runs: their names mean nothing here."""
 
@@ -102,13 +106,30 @@ class Plan:
     @cached_property
     def rows(self) -> NDArray[np.int64]:
         """Positions of the items, ascending."""
-        rows = self.suite.rows(self.split, self.seed)
+        rows = split_rows(self.suite, self.split, self.seed, self.split_by)
         if self.limit is not None and self.limit < len(rows):
             picked = np.random.default_rng([self.seed, self.limit]).choice(rows, self.limit, replace=False)
             rows = np.sort(picked)
         if not len(rows):
             raise ConfigError(f"the {self.split} part of suite `{self.suite.name}` holds no items")
         return rows
+
+    @cached_property
+    def train(self) -> NDArray[np.int64]:
+        """Positions of the items that routers and baselines are fitted to, ascending."""
+        return split_rows(self.suite, "train", self.seed, self.split_by)
+
+    def leaks(self, built: Mapping[str, Router]) -> list[str]:
+        """One sentence for each router that was fitted to items which are scored here."""
+        said = []
+        for name, router in built.items():
+            found = None if router.bench_only else leakage(router, self.suite, self.rows)
+            if found is not None and found.count:
+                said.append(
+                    f"{name} was fitted to {found.count:,} of the {found.items:,} scored items ({found.share:.1%}): "
+                    "its figures flatter it."
+                )
+        return said
 
     @property
     def items(self) -> list[Item]:
@@ -205,7 +226,7 @@ class Plan:
                 if not cls.needs_training:
                     return registry.build(spec.router, spec.params)
                 raise ValueError(f"suite `{self.suite.name}` has no recorded outcomes to fit it to; give an artifact")
-            rows = self.rows if cls.bench_only else self.suite.rows("train", self.seed)
+            rows = self.rows if cls.bench_only else self.train
             return cls.fit(self.outcomes.take(rows), **spec.params)
         except ValueError as error:
             raise ConfigError(f"router `{spec.text}`: {error}", param="router") from None
@@ -220,4 +241,5 @@ class Plan:
             "tradeoffs": list(self.tradeoffs),
             "quality": self.quality_source,
             "upstream": upstream,
+            "split_by": str(self.split_by),
         }

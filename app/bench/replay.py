@@ -23,6 +23,10 @@ from routers.base import seed_for
 
 FLUSH_SECONDS = 1.0
 FLUSH_ROWS = 500
+PASSING = frozenset({408, 409, 425, 429})
+"""Statuses below 500 after which the same call may well be answered."""
+LONGEST_WAIT = 60.0
+"""Seconds between two tries at most, whatever the provider asks for."""
 
 
 class ReplayFailed(HullspeedError):
@@ -39,6 +43,13 @@ class Task:
     """Name of the router's entry: asked for as `auto/<router>`."""
     tradeoff: float
     item: Item
+    model: str | None = None
+    """A model of the catalog to be asked past all routers; `router` is then only the result's label."""
+
+    @property
+    def asked(self) -> str:
+        """The `model` of the request."""
+        return self.model or f"auto/{self.router}"
 
 
 @dataclass(frozen=True)
@@ -60,6 +71,10 @@ class Result:
     overhead: float | None
     """Seconds of it that were the proxy's own, as it states them."""
     error: str | None = None
+    reply: str | None = None
+    """Text of the reply, where it is to be kept."""
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
 
 
 Grade = Callable[[Item, str, str], float]
@@ -95,6 +110,12 @@ class _Choice(msgspec.Struct):
 class _Reply(msgspec.Struct):
     model: str
     choices: list[_Choice]
+    usage: msgspec.Raw = msgspec.Raw()
+
+
+class _Usage(msgspec.Struct):
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
 
 
 class _ErrorBody(msgspec.Struct):
@@ -103,6 +124,7 @@ class _ErrorBody(msgspec.Struct):
 
 _decode_reply = msgspec.json.Decoder(_Reply).decode
 _decode_error = msgspec.json.Decoder(_ErrorBody).decode
+_decode_usage = msgspec.json.Decoder(_Usage | None).decode
 
 
 class Replay:
@@ -120,8 +142,17 @@ class Replay:
         concurrency: int = 32,
         max_cost: Decimal | None = None,
         on_progress: Callable[[Progress], None] = lambda _progress: None,
+        keep_text: bool = False,
+        flush_rows: int = FLUSH_ROWS,
+        retries: int = 0,
+        backoff: float = 1.0,
     ) -> None:
-        """`save` keeps a batch of results for good; `max_cost`, USD, stops the replay once that much is spent."""
+        """`save` keeps a batch of results for good; `max_cost`, USD, stops the replay once that much is spent.
+
+        `keep_text`: results hold the replies. `flush_rows`: results are saved in batches of at most so many.
+        `retries`: how often a call that failed for a passing reason is made again, first after about `backoff` seconds
+        and each time after twice as long. A router is scored without: its proxy's own errors are part of the score.
+        """
         self.endpoint = f"{url.rstrip('/')}/v1/chat/completions"
         self.run = run
         self.seed = seed
@@ -130,6 +161,10 @@ class Replay:
         self.concurrency = concurrency
         self.max_cost = max_cost
         self.on_progress = on_progress
+        self.keep_text = keep_text
+        self.flush_rows = flush_rows
+        self.retries = retries
+        self.backoff = backoff
         self._headers = {"x-hullspeed-run": run, "content-type": "application/json"}
         if api_key:
             self._headers["authorization"] = f"Bearer {api_key}"
@@ -160,27 +195,46 @@ class Replay:
         for task in pending:
             if self.max_cost is not None and progress.cost >= self.max_cost:
                 return
-            result = await self._call(session, task)
+            result = await self._try(session, task, progress)
             progress.done += 1
             progress.failed += not result.answered
-            progress.cost += result.cost_usd or 0
             progress.quality += result.quality
             self.on_progress(progress)
             self._unsaved.append(result)
-            if len(self._unsaved) >= FLUSH_ROWS or perf_counter() - self._saved_at >= FLUSH_SECONDS:
+            if len(self._unsaved) >= self.flush_rows or perf_counter() - self._saved_at >= FLUSH_SECONDS:
                 await self._flush()
 
     async def _flush(self) -> None:
         async with self._saving:
             batch, self._unsaved = self._unsaved, []
             self._saved_at = perf_counter()
-            if batch:
-                await self.save(batch)
+            try:
+                if batch:
+                    await self.save(batch)
+            except asyncio.CancelledError:
+                # Interrupted while saving: `send` saves what is left before it ends.
+                self._unsaved[:0] = batch
+                raise
 
-    async def _call(self, session: aiohttp.ClientSession, task: Task) -> Result:
+    async def _try(self, session: aiohttp.ClientSession, task: Task, progress: Progress) -> Result:
+        """What came of the last try; what each of them cost is counted."""
+        tried = 0
+        while True:
+            result, wait = await self._call(session, task)
+            progress.cost += result.cost_usd or 0
+            if wait is None or tried == self.retries:
+                return result
+            # Spread, so that calls that were refused together do not come back together.
+            spread = 0.5 + seed_for(self.seed, task.asked, task.item.id, tried) % 1000 / 1000
+            await asyncio.sleep(min(max(wait, self.backoff * 2**tried * spread), LONGEST_WAIT))
+            tried += 1
+
+    async def _call(self, session: aiohttp.ClientSession, task: Task) -> tuple[Result, float | None]:
+        """What came of one call, and the seconds the provider wants to be left alone, None where to ask again is
+        of no use."""
         item = task.item
         routing = {"tradeoff": task.tradeoff, "seed": seed_for(self.seed, item.id)}
-        body = {"model": f"auto/{task.router}", "messages": item.messages, "routing": routing}
+        body = {"model": task.asked, "messages": item.messages, "routing": routing}
         started = perf_counter()
         try:
             async with session.post(
@@ -197,16 +251,20 @@ class Replay:
         latency = perf_counter() - started
         if response.status in (401, 403) and "x-hullspeed-attempts" not in response.headers:
             raise ReplayFailed(f"the proxy at {self.endpoint} refuses the key; give its key as HULLSPEED_API_KEY")
-        return self._result(task, response.status, response.headers, raw, latency)
+        passing = response.status in PASSING or response.status >= 500
+        wait = _seconds(response.headers.get("retry-after")) if passing else None
+        return self._result(task, response.status, response.headers, raw, latency), wait
 
     def _result(self, task: Task, status: int, headers: Any, raw: bytes, latency: float) -> Result:
         overhead = headers.get("x-hullspeed-overhead-ms")
         model, quality, error = headers.get("x-hullspeed-model"), 0.0, None
+        text, usage = None, None
         try:
             if status == 200:
                 reply = _decode_reply(raw)
                 model = reply.model
-                quality = self.grade(task.item, model, reply.choices[0].message.content or "")
+                text, usage = reply.choices[0].message.content or "", _usage(reply.usage)
+                quality = self.grade(task.item, model, text)
             else:
                 error = f"{status}: {_decode_error(raw).error.get('message')}"
         except (msgspec.DecodeError, IndexError) as problem:
@@ -223,6 +281,9 @@ class Replay:
             latency=latency,
             overhead=None if overhead is None else float(overhead) / 1000,
             error=error,
+            reply=text if self.keep_text else None,
+            prompt_tokens=usage.prompt_tokens if usage else None,
+            completion_tokens=usage.completion_tokens if usage else None,
         )
 
 
@@ -232,6 +293,22 @@ def header_value(text: str) -> str:
         sign if " " <= sign <= "~" and sign != "%" else "".join(f"%{byte:02X}" for byte in sign.encode())
         for sign in text
     )
+
+
+def _usage(raw: msgspec.Raw) -> _Usage | None:
+    """The tokens; None where the provider's own words for them cannot be read, which spoils no reply."""
+    try:
+        return _decode_usage(raw) if bytes(raw) else None
+    except msgspec.DecodeError:
+        return None
+
+
+def _seconds(text: str | None) -> float:
+    """What `retry-after` says in seconds; 0 where it says nothing, or names a date."""
+    try:
+        return max(float(text or 0), 0.0)
+    except ValueError:
+        return 0.0
 
 
 def _decimal(text: str | None) -> Decimal | None:

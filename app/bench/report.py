@@ -73,14 +73,17 @@ def build_report(
     notes: Sequence[str] = (),
     bench_only: Collection[str] = ("oracle",),
     created_at: datetime | None = None,
+    train: NDArray[np.int64] | None = None,
+    split_by: str = "stratified",
 ) -> Report:
     """The report on `results`, all of them about the items at `rows`, in that order.
 
     `outcomes`: all items of the suite with the quality source in use, or None where nothing is recorded: pool,
     baselines, AIQ and its difference are then left out, and a note says so. `tradeoffs`: settings of the fitted
-    baselines, which are fitted to `suite.rows("train", seed)`. `seed` also seeds the bootstrap. `bench_only`: names of
-    results that know what cannot be known when serving; they are shown but are never the headline. `created_at`: now
-    by default. Raises `ValueError` where there are no rows, a result is not about them, or the outcomes are not of this
+    baselines, which are fitted to the items at `train`, by default `suite.rows("train", seed)`; `split_by` says how
+    the suite was divided. `seed` also seeds the bootstrap. `bench_only`: names of results that know what cannot be
+    known when serving; they are shown but are never the headline. `created_at`: now by default. Raises `ValueError`
+    where there are no rows, a result is not about them, or the outcomes are not of this
     suite.
     """
     if not len(rows):
@@ -89,9 +92,10 @@ def build_report(
         raise ValueError(f"outcomes: not of the same items as suite {suite.name!r}, or in another order")
     results = [_checked(result, len(rows)) for result in results]
     remarks = list(notes)
+    train = suite.rows("train", seed) if train is None else train
     scored = outcomes.take(rows) if outcomes is not None else None
     pool = ScoredPool.of(scored) if scored is not None else None
-    fitted = [] if outcomes is None else list(_fitted(suite, outcomes, rows, tradeoffs, seed, remarks))
+    fitted = [] if outcomes is None else list(_fitted(suite, outcomes, train, rows, tradeoffs, seed, remarks))
     plane = _Plane(pool, (*results, *fitted), _dearest(outcomes), draws, seed)
     reports = [plane.router(place) for place in range(len(plane.results))]
     routers, beside = corrected(reports[: len(results)]), {r.router: r for r in reports[len(results) :]}
@@ -105,6 +109,7 @@ def build_report(
         simulated=suite.simulated,
         n=len(rows),
         split=split,
+        split_by=split_by,
         seed=seed,
         kind=kind,
         run=run,
@@ -148,13 +153,13 @@ def _dearest(outcomes: Outcomes | None) -> float:
 def _fitted(
     suite: Suite,
     outcomes: Outcomes,
+    train: NDArray[np.int64],
     rows: NDArray[np.int64],
     tradeoffs: Sequence[float],
     seed: int,
     remarks: list[str],
 ) -> Iterator[RouterResult]:
     """The baselines that are fitted to the training part; what cannot be fitted is left out with a remark."""
-    train = suite.rows("train", seed)
     try:
         yield base.length(suite, outcomes, train, rows, tradeoffs, seed)
     except ValueError as error:

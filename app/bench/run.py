@@ -214,5 +214,8 @@ def _report(
         kind=kind,
         run=run,
         upstream=upstream,
+        train=plan.train,
+        split_by=str(plan.split_by),
+        notes=plan.leaks(built),
         bench_only=[name for name, router in built.items() if router.bench_only],
     )

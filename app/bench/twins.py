@@ -104,7 +104,12 @@ def _vectors(texts: Sequence[str]) -> Any:
     from sklearn.feature_extraction.text import HashingVectorizer, TfidfTransformer
 
     hashed = HashingVectorizer(
-        n_features=FEATURES, ngram_range=(1, 2), alternate_sign=False, norm=None, token_pattern=WORDS
+        n_features=FEATURES,
+        ngram_range=(1, 2),
+        alternate_sign=False,
+        norm=None,
+        token_pattern=WORDS,
+        dtype=np.float32,
     )
     matrix = csr_array(TfidfTransformer().fit_transform(hashed.transform(texts)))
     frequency = np.bincount(matrix.indices, minlength=FEATURES)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from app.cli import imports, predictions, recording
 from app.cli.options import ConfigOption, DataDirOption, JsonFlag, run_async
 
 if TYPE_CHECKING:
@@ -17,8 +18,11 @@ if TYPE_CHECKING:
     from app.bench.suite import Suite
 
 app = typer.Typer(help="Import suites, replay them through a running proxy, and score routers.", no_args_is_help=True)
-imports = typer.Typer(help="Bring data in.", no_args_is_help=True)
-app.add_typer(imports, name="import")
+app.add_typer(imports.app, name="import")
+app.command("predictions")(predictions.predictions)
+app.command("record")(recording.record)
+app.command("capture")(recording.capture)
+app.command("export")(recording.export)
 
 RoutersOption = Annotated[
     list[str],
@@ -26,6 +30,10 @@ RoutersOption = Annotated[
 ]
 TradeoffsOption = Annotated[str, typer.Option(help="Comma-separated, each in [0, 1]: 0 = quality only, 1 = cost only.")]
 SplitOption = Annotated[Literal["all", "train", "test"], typer.Option(help="Which part of the suite.")]
+SplitByOption = Annotated[
+    str,
+    typer.Option(help="stratified, grouped (near-duplicates stay together), leave-out:CATEGORY, or routerbench."),
+]
 SeedOption = Annotated[int, typer.Option(min=0, help="Seeds the split, the routers and the bootstrap.")]
 LimitOption = Annotated[int | None, typer.Option(min=1, help="Most items; a seeded sample of the part.")]
 GraderOption = Annotated[
@@ -38,65 +46,6 @@ FailUnderOption = Annotated[
 ]
 DEFAULT_TRADEOFFS = "0,0.02,0.05,0.1,0.2,0.4,0.7,1"
 """Denser near 0, where most of the way from the dearest models to the middle ones lies: c_ref is the dearest mean."""
-
-
-@imports.command("outcomes")
-def import_outcomes(
-    file: Annotated[Path, typer.Argument(help="Parquet with one row per (item, model).")],
-    name: Annotated[str, typer.Option(help="Name of the suite.")],
-    items: Annotated[Path | None, typer.Option(help="Parquet of items with targets.")] = None,
-    grader: Annotated[str | None, typer.Option(help="How replies are graded; without one, recorded quality.")] = None,
-    replace: Annotated[bool, typer.Option("--replace", help="Replace a suite of that name.")] = False,
-    data_dir: DataDirOption = None,
-) -> None:
-    """Import recorded outcomes (long table) as a suite."""
-    from app.bench import importers
-
-    _keep(importers.import_outcomes(file, items, name, grader=grader), data_dir, replace=replace)
-
-
-@imports.command("items")
-def import_items(
-    file: Annotated[Path, typer.Argument(help="JSON lines: id, category, input, target, grader.")],
-    name: Annotated[str, typer.Option(help="Name of the suite.")],
-    grader: Annotated[str | None, typer.Option(help="Grader of items that name none.")] = None,
-    replace: Annotated[bool, typer.Option("--replace", help="Replace a suite of that name.")] = False,
-    data_dir: DataDirOption = None,
-) -> None:
-    """Import items without outcomes, to be asked live."""
-    from app.bench import importers
-
-    _keep(importers.import_items(file, name, grader), data_dir, replace=replace)
-
-
-def _keep(suite: Suite, data_dir: Path | None, *, replace: bool) -> None:
-    from app.bench import library
-    from app.bench.graders import agreement
-    from app.cli.store import open_database
-
-    async def work() -> None:
-        async with open_database(data_dir) as database:
-            await library.save(database, suite, replace=replace)
-
-    run_async(work())
-    categories: dict[str, int] = {}
-    for item in suite.items:
-        categories[item.category] = categories.get(item.category, 0) + 1
-    typer.echo(f"Suite `{suite.name}`: {len(suite.items):,} items in {len(categories)} categories")
-    typer.echo("  " + ", ".join(f"{name} {count:,}" for name, count in sorted(categories.items())))
-    if suite.recorded is not None:
-        models = suite.recorded.models
-        typer.echo(f"  {len(models)} recorded models, {len(models) * len(suite.items):,} outcomes, none missing")
-    if suite.description:
-        typer.echo(f"  {suite.description}")
-    gradable = all(item.target is not None for item in suite.items)
-    replies = suite.recorded is not None and all(reply is not None for reply in suite.recorded.replies.flat)
-    if not gradable or not replies:
-        return
-    used = suite.grader or "answer"
-    share, apart = agreement(suite, used)
-    said = f"grader `{used}` agrees with the recorded quality on {share:.2%} of the replies ({len(apart):,} differ)"
-    typer.echo(f"  {said}" + ("" if suite.grader else f"; recorded quality is used unless --grader {used} is given"))
 
 
 @app.command("list")
@@ -146,6 +95,7 @@ def score(
     router: RoutersOption,
     tradeoffs: TradeoffsOption = DEFAULT_TRADEOFFS,
     split: SplitOption = "test",
+    split_by: SplitByOption = "stratified",
     seed: SeedOption = 0,
     seeds: Annotated[
         int, typer.Option(min=1, help="Split, fit and score anew with this many seeds, and say how much that varies.")
@@ -161,7 +111,7 @@ def score(
     from app.bench.run import score as carry_out
     from app.bench.seeds import score_seeds
 
-    plan = _plan(suite, router, tradeoffs, split, seed, limit, grader, data_dir)
+    plan = _plan(suite, router, tradeoffs, split, split_by, seed, limit, grader, data_dir)
     report = carry_out(plan) if seeds == 1 else score_seeds(plan, range(seed, seed + seeds))
     _show(report, json_file, output)
     _gate(report, least)
@@ -173,6 +123,7 @@ def run(
     router: RoutersOption,
     tradeoffs: TradeoffsOption = DEFAULT_TRADEOFFS,
     split: SplitOption = "test",
+    split_by: SplitByOption = "stratified",
     seed: SeedOption = 0,
     limit: LimitOption = None,
     grader: GraderOption = None,
@@ -198,7 +149,7 @@ def run(
     """Replay a suite through a running proxy over HTTP and score its routers."""
     from app.cli.replay import Wanted, replay
 
-    plan = _plan(suite, router, tradeoffs, split, seed, limit, grader, data_dir, remote=url is not None)
+    plan = _plan(suite, router, tradeoffs, split, split_by, seed, limit, grader, data_dir, remote=url is not None)
     wanted = Wanted(
         plan=plan,
         url=url,
@@ -276,6 +227,8 @@ def report(
     async def work() -> Report:
         async with open_database(data_dir) as database:
             found, stored = await get_run(database, run)
+            if found.spec.get("kind") == "record":
+                raise HullspeedError(f"run {found.id} recorded a suite and scored nothing; see `hullspeed bench list`")
             if stored is None:
                 raise HullspeedError(f"run {found.id} is not finished ({found.status}); the same command resumes it")
             return msgspec.convert(stored, Report)
@@ -288,6 +241,7 @@ def _plan(
     routers: list[str],
     tradeoffs: str,
     split: Literal["all", "train", "test"],
+    split_by: str,
     seed: int,
     limit: int | None,
     grader: str | None,
@@ -297,6 +251,7 @@ def _plan(
 ) -> Plan:
     from app.bench import library
     from app.bench.plan import Plan, RouterSpec
+    from app.bench.splits import SplitBy
     from app.cli.store import open_database
     from app.core.errors import ConfigError
 
@@ -310,7 +265,7 @@ def _plan(
         async with open_database(data_dir) as database:
             return await library.load(database, suite)
 
-    return Plan(run_async(work()), specs, values, split, seed, limit, grader, remote)
+    return Plan(run_async(work()), specs, values, split, seed, limit, grader, SplitBy.parse(split_by), remote)
 
 
 def _show(report: Report, json_file: Path | None, output: Path | None) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -10,7 +9,6 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Literal
 
-import httpx
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -21,6 +19,8 @@ from app.bench.replay import Progress as Done
 from app.bench.report import Report
 from app.bench.run import Target
 from app.bench.run import replay as carry_out
+from app.cli.elsewhere import listed_models
+from app.cli.spending import ask_to_spend
 from app.cli.store import open_database
 from app.core.config import Config, load_config
 from app.core.errors import ConfigError
@@ -182,18 +182,7 @@ def _own_proxy(wanted: Wanted, settings: Settings, database: Database, built: di
 
 async def _running(wanted: Wanted, url: str, key: str | None) -> Target:
     """A proxy somebody else started: it must have the routers, and what it serves decides what stands beside them."""
-    headers = {"authorization": f"Bearer {key}"} if key else {}
-    try:
-        async with httpx.AsyncClient(timeout=10, headers=headers) as client:
-            reply = await client.get(f"{url.rstrip('/')}/v1/models")
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
-        raise ConfigError(f"--url {url}: no proxy answers there ({type(error).__name__})", param="url") from None
-    if reply.status_code == 401:
-        raise ConfigError(f"--url {url}: the proxy wants its key; set HULLSPEED_API_KEY", param="url")
-    try:
-        listed = {entry["id"]: entry for entry in reply.json()["data"]}
-    except (ValueError, KeyError, TypeError):
-        raise ConfigError(f"--url {url}: what answers there is no Hullspeed proxy", param="url") from None
+    listed = await listed_models(url, key)
     for spec in wanted.plan.routers:
         if f"auto/{spec.text}" not in listed:
             there = ", ".join(name.removeprefix("auto/") for name in listed if name.startswith("auto/"))
@@ -224,10 +213,4 @@ def _ask_before_spending(wanted: Wanted, proxy: Proxy) -> None:
         cost = f"between ${low:.2f} and ${high:.2f} (256 completion tokens each assumed)"
     else:
         cost = "an unknown amount: no model has a price"
-    cap = f", stopped at ${wanted.max_cost}" if wanted.max_cost is not None else ", with no --max-cost"
-    typer.echo(f"{calls:,} calls to live providers will cost {cost}{cap}.", err=True)
-    if wanted.yes:
-        return
-    if not sys.stdin.isatty():
-        raise ConfigError("a live run spends money: confirm with --yes (and set --max-cost)")
-    typer.confirm("Go on?", abort=True, err=True)
+    ask_to_spend(calls, cost, wanted.max_cost, yes=wanted.yes)

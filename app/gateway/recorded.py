@@ -38,7 +38,9 @@ class RecordedUpstream:
 
     def catalog(self, source: str) -> Catalog:
         """The recorded models. They have no price list: each outcome states its own cost."""
-        means = np.nanmean(self._cost, axis=0)
+        known = ~np.isnan(self._cost)
+        counts = known.sum(axis=0)
+        means = np.where(known, self._cost, 0.0).sum(axis=0) / np.maximum(counts, 1)
         return Catalog(
             (
                 Model(
@@ -46,7 +48,7 @@ class RecordedUpstream:
                     "recorded",
                     name,
                     provider="recorded",
-                    mean_cost=float(means[column]),
+                    mean_cost=float(means[column]) if counts[column] else None,
                     description="answers from recorded outcomes",
                 )
                 for name, column in self._column.items()

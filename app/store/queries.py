@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import uuid
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -19,6 +19,8 @@ from app.store.database import Database
 from app.store.tables import attempts, calls, scores
 
 MAX_PAGE = 1000
+_TEXTS = 500
+"""Calls with their texts that are read at once."""
 _USAGE = ("prompt_tokens", "completion_tokens", "cached_tokens", "cache_write_tokens", "reasoning_tokens")
 
 
@@ -62,6 +64,24 @@ class LoggedCall(msgspec.Struct, frozen=True):
 
     call: Call
     scores: tuple[Score, ...]
+
+
+class TextCall(msgspec.Struct, frozen=True, kw_only=True):
+    """A client's answered call with what was asked and said."""
+
+    id: str
+    model: str
+    """The model that answered."""
+    cost_usd: Decimal | None
+    prompt_tokens: int | None
+    completion_tokens: int | None
+    request_text: str | None
+    """The request body; None where text is not stored."""
+    reply_text: str | None
+    simulated: bool
+    """True where a simulated model answered."""
+    quality: float | None
+    """Mean of its scores named `quality`, else of all its scores; None where nobody judged it."""
 
 
 class CallFilter(msgspec.Struct, frozen=True, kw_only=True):
@@ -136,6 +156,44 @@ async def get_call(database: Database, call_id: str) -> LoggedCall | None:
     fields["usage"] = _usage(fields)
     fields["attempts"] = [_attempt(_fields(row)) for row in attempt_rows]
     return LoggedCall(msgspec.convert(fields, Call, strict=False), tuple(Score(**row._mapping) for row in score_rows))
+
+
+async def stream_texts(database: Database, wanted: CallFilter = _EVERYTHING) -> AsyncGenerator[TextCall]:
+    """Clients' chats that were answered whole, oldest first, a page at a time: a week of texts may not fit in memory.
+
+    Replays are left out: their prompts are a suite's already. No connection is held between pages. Raises
+    `StoreUnavailable`.
+    """
+    mine = scores.c.call_id == calls.c.id
+    mean = sa.func.coalesce(sa.func.avg(scores.c.value).filter(scores.c.name == "quality"), sa.func.avg(scores.c.value))
+    simulated = sa.exists().where(attempts.c.call_id == calls.c.id, attempts.c.upstream == "simulated")
+    stored = [calls.c[name] for name in TextCall.__struct_fields__ if name in calls.c]
+    query = (
+        sa.select(
+            calls.c.started_at,
+            *stored,
+            simulated.label("simulated"),
+            sa.select(mean).where(mine).correlate(calls).scalar_subquery().label("quality"),
+        )
+        .where(
+            *_conditions(wanted),
+            calls.c.outcome == "ok",
+            calls.c.source == "live",
+            calls.c.model.is_not(None),
+        )
+        .order_by(calls.c.started_at, calls.c.id)
+        .limit(_TEXTS)
+    )
+    page = query
+    while True:
+        async with database.begin() as connection:
+            found = (await connection.execute(page)).all()
+        for row in found:
+            yield TextCall(**{name: getattr(row, name) for name in TextCall.__struct_fields__})
+        if len(found) < _TEXTS:
+            return
+        last = sa.tuple_(sa.literal(found[-1].started_at), sa.literal(found[-1].id, calls.c.id.type))
+        page = query.where(sa.tuple_(calls.c.started_at, calls.c.id) > last)
 
 
 async def scores_of(database: Database, call_ids: Sequence[str]) -> dict[str, list[Score]]:

@@ -24,11 +24,14 @@ RunStatus = Literal["running", "done", "failed"]
 
 _BATCH = 1000
 _ADD = """
-INSERT INTO results (run, router, tradeoff, item, call_id, model, quality, cost_usd, answered, latency, overhead, error)
-SELECT %s::uuid, router, tradeoff, item, call_id, model, quality, cost_usd, answered, latency, overhead, error
+INSERT INTO results (run, router, tradeoff, item, call_id, model, quality, cost_usd, answered, latency, overhead, error,
+  reply, prompt_tokens, completion_tokens)
+SELECT %s::uuid, router, tradeoff, item, call_id, model, quality, cost_usd, answered, latency, overhead, error,
+  reply, prompt_tokens, completion_tokens
 FROM json_to_recordset(%s::json) AS r(
   router text, tradeoff double precision, item text, call_id uuid, model text, quality double precision,
-  cost_usd numeric, answered boolean, latency double precision, overhead double precision, error text)
+  cost_usd numeric, answered boolean, latency double precision, overhead double precision, error text,
+  reply text, prompt_tokens bigint, completion_tokens bigint)
 ON CONFLICT (run, router, tradeoff, item) DO NOTHING
 """
 
@@ -67,6 +70,10 @@ class ResultRow(msgspec.Struct, frozen=True, kw_only=True):
     overhead: float | None = None
     """Seconds of `latency` not spent waiting for an upstream."""
     error: str | None = None
+    reply: str | None = None
+    """Text of the reply; kept by a recording alone."""
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
 
 
 _ROW = [runs.c[name] for name in RunRow.__struct_fields__]

@@ -191,4 +191,7 @@ results = sa.Table(
     sa.Column("latency", sa.Double),
     sa.Column("overhead", sa.Double),
     sa.Column("error", sa.Text),
+    sa.Column("reply", sa.Text),  # kept by a recording alone
+    sa.Column("prompt_tokens", sa.BigInteger),
+    sa.Column("completion_tokens", sa.BigInteger),
 )

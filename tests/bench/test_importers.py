@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 from decimal import Decimal
@@ -13,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from app.bench.importers import import_items, import_outcomes
+from app.bench.importers import import_items, import_outcomes, read_items, read_outcomes
 from app.core.errors import ConfigError
 
 SHARED = Path(os.environ.get("HULLSPEED_SHARED", Path(__file__).parents[2].parent / "shared")) / "data"
@@ -279,6 +280,92 @@ def test_items_need_a_file_something_in_it_and_a_grader(tmp_path: Path) -> None:
         import_items(jsonl(tmp_path, "", "  "), "mine")
     with pytest.raises(ConfigError, match="line 1: item 'a' has no grader"):
         import_items(jsonl(tmp_path, line_of()), "mine")
+
+
+def write_csv(folder: Path, name: str, table: dict[str, Any]) -> Path:
+    path = folder / name
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(table)
+        writer.writerows(zip(*table.values(), strict=True))
+    return path
+
+
+def test_a_csv_of_outcomes_gives_the_same_suite(tmp_path: Path) -> None:
+    table = columns(response=['a\n"b", c', "é", "NA", " "], extra=["x"] * 4)
+    read = read_outcomes(write_csv(tmp_path, "outcomes.csv", {"": range(4), **table}), None, "mine")
+    wanted = read_outcomes(write(tmp_path, "outcomes.parquet", table), None, "mine")
+    assert read.left_out == wanted.left_out == ("extra",)
+    assert read.suite.digest == wanted.suite.digest
+    assert read.suite.recorded is not None
+    assert wanted.suite.recorded is not None
+    for name in ("quality", "cost", "prompt_tokens", "completion_tokens", "replies"):
+        assert getattr(read.suite.recorded, name).tolist() == getattr(wanted.suite.recorded, name).tolist()
+
+
+def test_a_csv_says_which_row_is_wrong(tmp_path: Path) -> None:
+    path = write_csv(tmp_path, "outcomes.csv", columns(quality=[0.0, "good", 1.0, 0.5]))
+    with pytest.raises(ConfigError, match="column 'quality' holds 'good' in row 1, not a number"):
+        import_outcomes(path, None, "mine")
+    path = write_csv(tmp_path, "outcomes.csv", columns(prompt=["second", "", "first", "second"]))
+    with pytest.raises(ConfigError, match="column 'prompt' is null in 1 rows, first row 1"):
+        import_outcomes(path, None, "mine")
+
+
+@pytest.mark.parametrize("empty", [None, float("nan")])
+def test_missing_cells_are_counted_where_they_are_allowed(tmp_path: Path, empty: float | None) -> None:
+    gap = columns(quality=[0.0, empty, 1.0, 0.25], cost_usd=[0.1, empty, 0.2, 0.3])
+    path = write(tmp_path, "outcomes.parquet", gap)
+    with pytest.raises(ConfigError):
+        import_outcomes(path, None, "mine")
+    recorded = import_outcomes(path, None, "mine", allow_missing=True).recorded
+    assert recorded is not None
+    assert np.isnan(recorded.quality).tolist() == [[False, False], [False, True]]
+    assert np.isnan(recorded.cost).tolist() == [[False, False], [False, True]]
+    assert recorded.completion_tokens.tolist() == [[10, 40], [30, 0]]
+    assert recorded.replies[1, 1] is None
+
+
+def test_rows_that_are_not_there_are_missing_cells(tmp_path: Path) -> None:
+    path = tmp_path / "outcomes.parquet"
+    pq.write_table(pa.table(columns()).slice(0, 3), path)
+    with pytest.raises(ConfigError, match=r"1 of 4 cells .* first \(q2, m2\)"):
+        import_outcomes(path, None, "mine")
+    suite = import_outcomes(path, None, "mine", allow_missing=True)
+    assert suite.recorded is not None
+    assert np.isnan(suite.recorded.quality).tolist() == [[False, True], [False, False]]
+    assert "1 of 4 cells are missing." in suite.description
+
+
+def test_half_a_cell_is_an_error_even_where_gaps_are_allowed(tmp_path: Path) -> None:
+    path = outcomes_file(tmp_path, quality=[0.0, None, 1.0, 0.25])
+    with pytest.raises(ConfigError, match=r"quality of \(q1, m2\) is nan"):
+        import_outcomes(path, None, "mine", allow_missing=True)
+    path = outcomes_file(tmp_path, cost_usd=[0.0, None, 1.0, 0.25])
+    with pytest.raises(ConfigError, match=r"cost_usd of \(q1, m2\) is nan"):
+        import_outcomes(path, None, "mine", allow_missing=True)
+
+
+def test_items_of_a_csv_file(tmp_path: Path) -> None:
+    table = {"id": ["a", "b"], "category": ["c", "c"], "input": ["one\ntwo", "three"], "target": ["1", "2"]}
+    path = write_csv(tmp_path, "items.csv", table | {"grader": ["number", ""], "by": ["me", "me"]})
+    imported = read_items(path, "mine", "exact")
+    assert [(item.id, item.target, item.grader) for item in imported.suite.items] == [
+        ("a", "1", "number"),
+        ("b", "2", None),
+    ]
+    assert imported.suite.items[0].messages == [{"role": "user", "content": "one\ntwo"}]
+    assert imported.left_out == ("by",)
+    with pytest.raises(ConfigError, match="row 2: item 'b' has no grader"):
+        import_items(path, "mine")
+    with pytest.raises(ConfigError, match="column 'category' is missing"):
+        import_items(write_csv(tmp_path, "items.csv", {"id": ["a"], "input": ["x"]}), "mine", "exact")
+
+
+def test_items_beside_outcomes_may_be_csv(tmp_path: Path) -> None:
+    table = {"id": ["q1", "q2"], "category": ["c1", "c2"], "input": ["first", "second"], "target": ["one", ""]}
+    suite = import_outcomes(outcomes_file(tmp_path), write_csv(tmp_path, "items.csv", table), "mine")
+    assert [(item.id, item.target) for item in suite.items] == [("q1", "one"), ("q2", None)]
 
 
 def test_real_outcomes_come_through_exactly() -> None:

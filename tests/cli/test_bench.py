@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pyarrow as pa
@@ -53,7 +54,7 @@ def imported(program: Program, tmp_path: Path) -> Program:
     outcomes, items = write_files(tmp_path)
     said = program.run("bench", "import", "outcomes", outcomes, "--items", items, "--name", "s").stdout
     assert "Suite `s`: 120 items in 8 categories" in said
-    assert "5 recorded models, 600 outcomes" in said
+    assert "complete: 600 outcomes of 5 models on 120 items" in said
     return program
 
 
@@ -104,6 +105,33 @@ def test_comparing_runs_and_gates_for_ci(imported: Program) -> None:
     assert "no difference" in imported.run("bench", "compare", good, same).stdout
     other = json.loads(imported.run(*asked[:-4], "--limit", "20", "-r", "cheapest", "--json", "-").stdout)["run"]
     assert "items" in imported.fails("bench", "compare", good, other)
+
+
+def test_predictions_for_other_benchmarks(imported: Program) -> None:
+    asked = ("bench", "run", "s", "-r", "cheapest", "--tradeoffs", "0.5", "--limit", "6", "--json", "-")
+    run = json.loads(imported.run(*asked).stdout)["run"]
+    imported.run("bench", "predictions", run, "-o", "run.csv")
+    assert len((imported.folder / "run.csv").read_text().splitlines()) >= 7
+    arena = ("bench", "predictions", run, "--format", "routerarena", "-o", "arena.json")
+    assert "give --router and --tradeoff" in imported.fails(*arena)
+    imported.run(*arena, "--router", "cheapest", "--tradeoff", "0.5")
+    assert len(json.loads((imported.folder / "arena.json").read_bytes())) == 6
+    assert "no result" in imported.fails(*arena, "--router", "knn", "--tradeoff", "0.5")
+
+
+def test_splits_and_leakage(imported: Program) -> None:
+    def score(*more: str) -> dict[str, Any]:
+        asked = ("bench", "score", "s", "--tradeoffs", "0.5", "--json", "-", *more)
+        report: dict[str, Any] = json.loads(imported.run(*asked).stdout)
+        return report
+
+    left_out = score("-r", "ridge", "--split-by", "leave-out:lookup")
+    assert (left_out["n"], left_out["split_by"]) == (15, "leave-out:lookup")
+    assert "no category `nope`" in imported.fails("bench", "score", "s", "-r", "ridge", "--split-by", "leave-out:nope")
+    imported.run("train", "ridge", "--suite", "s", "-o", "all", "--split", "all")
+    notes = score("-r", "all")["notes"]
+    assert any("all was fitted to" in note and "(100.0%)" in note for note in notes)
+    assert not any("was fitted to" in note for note in score("-r", "ridge")["notes"])
 
 
 def test_seeds_say_how_much_training_varies(imported: Program) -> None:

@@ -6,12 +6,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from app.bench.importers.cells import Cells
 from app.bench.importers.complaints import fail
 from app.bench.suite import Item, Suite
+from app.store.text import clean
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,8 @@ class Gathering:
 
         Raises `ConfigError` where the item is known with another question, or the model has answered it already.
         """
+        # JSON may hold half a surrogate pair, which neither a digest nor Postgres can take.
+        item = Item(**clean(msgspec.structs.asdict(item)))
         known = self.items.setdefault(item.id, item)
         if self._asked.setdefault(item.id, asked) != asked:
             fail(path, f"item {item.id} is not the question that other models were asked: import them apart")
@@ -64,7 +68,7 @@ class Gathering:
             cell = place[item_id], self.models[model]
             quality[cell], cost[cell] = answer.quality, answer.cost
             prompt_tokens[cell], completion_tokens[cell] = answer.prompt_tokens, answer.completion_tokens
-            replies[cell] = answer.reply
+            replies[cell] = clean(answer.reply)
         cells = Cells.of_matrices(
             ids,
             models,

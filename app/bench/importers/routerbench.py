@@ -22,6 +22,7 @@ from app.bench.importers.complaints import SHOWN, fail, listing
 from app.bench.importers.findings import Imported, describe
 from app.bench.importers.wide import Wide, open_wide
 from app.bench.suite import Item, Suite
+from app.store.text import clean
 
 COST, REPLY = "|total_cost", "|model_response"
 ORACLE, NOBODY = "oracle_model_to_route_to", "no_model_correct"
@@ -44,12 +45,10 @@ def read_routerbench(path: Path, name: str, *, allow_missing: bool = False) -> I
     models = [name for name in table.names if name + COST in table.names]
     if not models:
         fail(path, f"has no model: for each one a column of its name and `<name>{COST}` are needed")
-    ids, first = np.unique(np.array(table.required("sample_id"), dtype=np.object_), return_index=True)
-    rows = np.sort(first)
-    prompts, categories = table.required("prompt"), table.required("eval_name")
-    all_ids = table.required("sample_id")
+    ids, prompts, categories = (table.required(column) for column in ("sample_id", "prompt", "eval_name"))
+    rows = np.sort(np.unique(np.array(ids, dtype=np.object_), return_index=True)[1])
     items = [
-        Item(id=all_ids[row], category=categories[row], messages=_messages(path, all_ids[row], prompts[row]))
+        Item(id=ids[row], category=categories[row], messages=clean(_messages(path, ids[row], prompts[row])))
         for row in rows.tolist()
     ]
     quality = np.stack([table.numbers(model)[rows] for model in models], axis=1)
@@ -67,7 +66,7 @@ def read_routerbench(path: Path, name: str, *, allow_missing: bool = False) -> I
         *(m + REPLY for m in models),
     }
     left_out = tuple(column for column in table.names if column not in taken)
-    notes = _notes(table, rows, models, quality, len(ids))
+    notes = _notes(table, rows, models, quality)
     recorded = cells.recorded(order)
     said = describe(f"RouterBench: recorded outcomes of {len(models)} models.", recorded, left_out, *notes)
     return Imported(Suite(name, tuple(items), recorded=recorded, description=said), left_out, notes)
@@ -108,7 +107,7 @@ def _replies(table: Wide, models: Sequence[str], rows: NDArray[np.int64]) -> NDA
     for column, model in enumerate(models):
         if model + REPLY in table.names:
             texts = table.texts(model + REPLY)
-            grid[:, column] = [_reply(texts[row]) for row in rows.tolist()]
+            grid[:, column] = [clean(_reply(texts[row])) for row in rows.tolist()]
     return grid
 
 
@@ -123,13 +122,14 @@ def _reply(written: str | None) -> str | None:
 
 
 def _notes(
-    table: Wide, rows: NDArray[np.int64], models: Sequence[str], quality: NDArray[np.float64], unique: int
+    table: Wide, rows: NDArray[np.int64], models: Sequence[str], quality: NDArray[np.float64]
 ) -> tuple[str, ...]:
     notes = []
-    if unique < table.rows:
-        notes.append(f"{table.rows - unique:,} rows repeat a sample_id; the first of each counts.")
+    if len(rows) < table.rows:
+        notes.append(f"{table.rows - len(rows):,} rows repeat a sample_id; the first of each counts.")
     if ORACLE in table.names:
-        named = [table.texts(ORACLE)[row] for row in rows.tolist()]
+        written = table.texts(ORACLE)
+        named = [written[row] for row in rows.tolist()]
         place = {model: column for column, model in enumerate(models)}
         strange = sorted({str(model) for model in named if model != NOBODY and model not in place})
         if strange:
