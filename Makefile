@@ -36,7 +36,9 @@ test: lint  ## Lint and the whole test suite
 	$(BIN)/pytest -n 2 --dist loadgroup
 
 bench: install  ## Print the figures of benchmarks/
+	$(BIN)/python -m benchmarks.golden
 	$(BIN)/python -m benchmarks.replay
+	$(BIN)/python -m benchmarks.scoring_speed
 
 # A package younger than a week is not taken: most malicious uploads are found within days.
 lock: $(UV)  ## Resolve the lock files anew
