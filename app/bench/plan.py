@@ -80,7 +80,7 @@ class Plan:
     limit: int | None = None
     """Most items; a seeded sample of the split where it holds more."""
     grader: str | None = None
-    """Overrides the suite's grader. `recorded`: use recorded quality although there is one."""
+    """In place of the suite's grader; an item's own stays. `recorded`: use recorded quality although there is one."""
 
     split_by: SplitBy = STRATIFIED
     """How the suite is divided."""
@@ -152,10 +152,9 @@ class Plan:
         return f"grader:{names.pop()}" if len(names) == 1 else "grader:per item"
 
     def grader_of(self, item: Item) -> str | None:
-        """The grader of one item: the run's, else its own, else the suite's."""
-        if self.grader is not None and self.grader != RECORDED:
-            return self.grader
-        return item.grader or self.suite.grader
+        """The grader of one item: its own, else the run's, else the suite's; as `grade_recorded` has it."""
+        named = None if self.grader == RECORDED else self.grader
+        return item.grader or named or self.suite.grader
 
     @cached_property
     def outcomes(self) -> Outcomes | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from collections.abc import Sequence
 from decimal import Decimal
@@ -70,6 +71,22 @@ async def test_replay_equals_scoring(start_proxy: StartProxy, database: Database
     wanted = [(text, t, item.id) for text in ROUTERS for t in TRADEOFFS for item in plan.items]
     assert asked == Counter(wanted)
     assert {row.source for row in rows} == {"replay"}
+
+
+async def test_a_runs_grader_judges_alike_in_replay_and_scoring(start_proxy: StartProxy, database: Database) -> None:
+    whole = bundled.load()
+    # Every other item keeps a grader of its own, which is more to the point than the run's.
+    items = tuple(
+        msgspec.structs.replace(item, grader=item.grader if place % 2 else None)
+        for place, item in enumerate(whole.items)
+    )
+    suite = dataclasses.replace(whole, items=items, name="mixed")
+    await library.save(database, suite)
+    plan = plan_of(suite, "cheapest", "uniform", grader="exact")
+    proxy = await recorded_proxy(start_proxy, plan)
+    report, _ = await replay(plan, Target(proxy.url, "recorded", known_pool=True), database, plan.build())
+    assert points(report) == points(score(plan))
+    assert 0 < report.routers[1].points[0].quality < 1
 
 
 async def test_graders_score_each_call_in_the_ledger(start_proxy: StartProxy, database: Database) -> None:
