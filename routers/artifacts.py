@@ -175,7 +175,7 @@ def write(
         "files": {name: hashlib.sha256(raw).hexdigest() for name, raw in sorted(contents.items())},
     }
     try:
-        _replace(folder, contents | {MANIFEST: _json(manifest)})
+        replace_folder(folder, contents | {MANIFEST: _json(manifest)})
     except OSError as error:
         reason = error.strerror or error
         raise ArtifactError(f"{folder} cannot be written: {reason}; choose another folder") from error
@@ -309,7 +309,7 @@ def _refuse_what_is_there(folder: Path, *, overwrite: bool) -> None:
         raise ArtifactError(f"{folder} is not a folder; choose another name")
 
 
-def _replace(folder: Path, contents: Mapping[str, bytes]) -> None:
+def replace_folder(folder: Path, contents: Mapping[str, bytes]) -> None:
     """Write beside, then rename: a crash leaves the old folder or the new one, and at worst a stray hidden one."""
     folder = folder.absolute()
     folder.parent.mkdir(parents=True, exist_ok=True)

@@ -9,9 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import secrets
-import shutil
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,6 +21,7 @@ import pyarrow.parquet as pq
 
 from app.bench.suite import Item, Recorded, Suite
 from app.core.errors import ConfigError
+from routers.artifacts import replace_folder
 
 FORMAT = 1
 """Version of the layout described above."""
@@ -78,7 +76,7 @@ def export(suite: Suite, folder: Path, *, overwrite: bool = False) -> None:
         contents[OUTCOMES] = _parquet(_outcomes_table(suite, suite.recorded))
     contents[HEAD] = _head(suite, contents).encode()
     try:
-        _replace(folder, contents)
+        replace_folder(folder, contents)
     except OSError as error:
         _fail(folder, f"cannot be written ({error.strerror or error}): choose another folder")
 
@@ -235,32 +233,6 @@ def _refuse_what_is_there(folder: Path, *, overwrite: bool) -> None:
             _fail(folder, "holds other files: choose another folder")
     elif folder.exists() or folder.is_symlink():
         _fail(folder, "is not a folder: choose another name")
-
-
-def _replace(folder: Path, contents: Mapping[str, bytes]) -> None:
-    """Write beside, then rename: a crash leaves the old folder or the new one, and at worst a stray hidden one."""
-    folder = folder.absolute()
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    fresh = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.new")
-    stale = fresh.with_suffix(".old")
-    try:
-        fresh.mkdir()
-        for name, raw in contents.items():
-            with (fresh / name).open("xb") as file:
-                file.write(raw)
-                file.flush()
-                os.fsync(file.fileno())
-        if folder.exists():
-            folder.rename(stale)
-        try:
-            fresh.rename(folder)
-        except OSError:
-            if stale.exists():
-                stale.rename(folder)
-            raise
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)
-        shutil.rmtree(stale, ignore_errors=True)
 
 
 def _sha256(raw: bytes) -> str:

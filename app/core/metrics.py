@@ -15,6 +15,9 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from app.core.types import Call
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0)
+MOST_REASONS = 20
+"""Reasons of one router that get a time series of their own: a router that puts a prompt into its reason must not
+make as many as there are prompts."""
 SHORT_SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
 
 
@@ -25,6 +28,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = registry = CollectorRegistry()
+        self._reasons: dict[str, set[str]] = {}
         ProcessCollector(registry=registry)
         self.calls = Counter(
             "hullspeed_calls",
@@ -101,7 +105,8 @@ class Metrics:
         if call.time_to_first_token is not None:
             self.time_to_first_token.observe(call.time_to_first_token)
         if call.decision is not None and call.decision.ranking:
-            self.decisions.labels(router, call.decision.ranking[0].model, call.decision.reason).inc()
+            reason = self._reason(router, call.decision.reason)
+            self.decisions.labels(router, call.decision.ranking[0].model, reason).inc()
             self.router_duration.labels(router).observe(call.decision.duration)
         if len(call.attempts) > 1:
             self.fallbacks.inc()
@@ -120,6 +125,15 @@ class Metrics:
                     self.unpriced.labels(attempt.model).inc()
             if attempt.cost_usd is not None:
                 self.cost.labels(router, attempt.model).inc(float(attempt.cost_usd))
+
+    def _reason(self, router: str, reason: str) -> str:
+        """The reason as a label; `other` for what a router says beyond its first few."""
+        seen = self._reasons.setdefault(router, set())
+        if reason not in seen:
+            if len(seen) >= MOST_REASONS:
+                return "other"
+            seen.add(reason)
+        return reason
 
     def render(self) -> bytes:
         """The text exposition format."""

@@ -36,7 +36,7 @@ class DirectUpstream:
                 connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=60),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 auto_decompress=True,
-                # An upstream that redirects could send key and prompt anywhere.
+                # A proxy named in the environment must not see keys and prompts unasked.
                 trust_env=False,
             )
         return self._session
@@ -57,6 +57,7 @@ class DirectUpstream:
                 data=request.body(),
                 headers=headers,
                 timeout=limits,
+                # An upstream that redirects could send key and prompt anywhere.
                 allow_redirects=False,
             )
         except (TimeoutError, aiohttp.ServerTimeoutError):

@@ -139,3 +139,15 @@ async def test_routing_models_narrows_the_pool(start_proxy: StartProxy, openai_s
     narrowed = await proxy.chat("auto/cheapest", routing={"models": ["c"]})
     assert narrowed.headers["x-hullspeed-model"] == "c"
     assert (await proxy.chat("a")).headers["x-hullspeed-model"] == "a"
+
+
+async def test_a_talkative_router_does_not_flood_the_metrics(
+    start_proxy: StartProxy, openai_server: FakeOpenAI
+) -> None:
+    router = FastScripted(lambda query: Decision((Choice("small"),), f"because {query.text}"))
+    proxy = await start_proxy({"model_list": models(openai_server.url, "small")}, routers={"chatty": router})
+    for place in range(30):
+        assert (await proxy.chat("auto/chatty", f"prompt {place}")).status_code == 200
+    lines = [line for line in (await proxy.http.get("/metrics")).text.splitlines() if "decisions_total{" in line]
+    assert len(lines) == 21
+    assert any('reason="other"' in line and line.endswith(" 10.0") for line in lines)
