@@ -4,7 +4,17 @@ A router sees a `Query` and answers with a `Decision`. The proxy, the scorer and
 so what is benchmarked is what serves. Nothing in here imports the application, a web framework or a database.
 """
 
-from routers.base import Candidate, Choice, Decision, Query, Router, TrainableRouter
+from routers.base import Candidate, Choice, Decision, LearningRouter, Query, Reply, Router, TrainableRouter
 from routers.outcomes import Outcomes
 
-__all__ = ["Candidate", "Choice", "Decision", "Outcomes", "Query", "Router", "TrainableRouter"]
+__all__ = [
+    "Candidate",
+    "Choice",
+    "Decision",
+    "LearningRouter",
+    "Outcomes",
+    "Query",
+    "Reply",
+    "Router",
+    "TrainableRouter",
+]

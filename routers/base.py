@@ -3,6 +3,10 @@
 A router ranks *all* usable candidates rather than naming one, so that the proxy can fall back down the
 ranking without asking again, and so that off-policy estimates find the propensity of every choice. *Declining*
 (an empty ranking) is a normal outcome: the proxy then serves its configured default and says so.
+
+A router that wants to see replies before it answers (a cascade, an agreement ladder) says how many models of the top
+it wants asked at once, and gives the function that reviews their replies. What it decided stays with it in that
+function, so nothing is computed twice and a router keeps no state between rounds.
 """
 
 from __future__ import annotations
@@ -10,14 +14,22 @@ from __future__ import annotations
 import hashlib
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from routers.card import Card
     from routers.outcomes import Outcomes
+
+
+MAX_CALLS = 4
+"""Most models that may be called for one query where nothing else is said."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +80,13 @@ class Query:
     """The only source of randomness a router may use."""
     features: Mapping[str, float] = field(default_factory=dict)
     """Numbers the proxy computed beforehand, by name."""
+    max_calls: int = MAX_CALLS
+    """Most models that may be called for this query. 1 where replies cannot be compared: a request with tools, with
+    several choices, or one whose client wants the first token as soon as it is there."""
+    explain: bool = False
+    """True where somebody asks why: a router may then take the time to tell in `Decision.detail`."""
+    max_latency: float | None = None
+    """Most seconds until the reply; a plan that asks one model after another must fit into it."""
 
     @cached_property
     def text(self) -> str:
@@ -113,12 +132,34 @@ class Choice:
 
 
 @dataclass(frozen=True, slots=True)
+class Reply:
+    """What a model answered to the query."""
+
+    model: str
+    text: str | None
+    """None where the model failed or said nothing in words: a missing vote."""
+    cost: float | None = None
+    """USD billed; None where it is not known."""
+
+
+@dataclass(frozen=True, slots=True)
 class Decision:
     """A ranking of the usable candidates, best first; empty when the router declines."""
 
     ranking: tuple[Choice, ...]
     reason: str
     """Few words, from a small fixed set per router: it becomes a metric label."""
+    ask: int = 1
+    """How many of the top are called at once; more than one only together with `review`."""
+    review: Callable[[Sequence[Reply]], Decision] | None = None
+    """Given, the router sees the replies of all models called so far, in the order it asked for them, before one goes
+    to the client. It answers with a decision that names the `reply`, or ranks models not called yet and asks again.
+    As pure as `route`; None: the first model of the ranking that answers is the answer."""
+    reply: str | None = None
+    """The model, called already, whose reply is the answer. Only in the answer of a `review`; its ranking is what is
+    called, in order, where that one failed."""
+    detail: Mapping[str, Any] = field(default_factory=dict)
+    """How the decision came about, as JSON values by name (neighbours, the arm, votes): for whoever asks why."""
 
 
 class Router(ABC):
@@ -136,6 +177,10 @@ class Router(ABC):
         """Models that the router's own parameters name: who serves it checks that they exist."""
         return ()
 
+    def learner(self) -> LearningRouter | None:
+        """Who learns from the scores of the calls that this router decided: itself, one within it, or nobody."""
+        return None
+
     @abstractmethod
     def route(self, query: Query) -> Decision:
         """Rank `query.candidates`. Pure: no I/O, no clock, no randomness but `query.seed`."""
@@ -144,6 +189,8 @@ class Router(ABC):
 class TrainableRouter(Router):
     """A router that is fitted to outcomes and kept as an artifact folder."""
 
+    card: Card | None = None
+    """What training found out about it; None where nothing was held out to find out with."""
     needs_training: ClassVar[bool] = True
     """False where the constructor alone makes a router that serves, and training only improves it."""
 
@@ -164,6 +211,48 @@ class TrainableRouter(Router):
     @abstractmethod
     def load(cls, folder: Path) -> Self:
         """Read an artifact; raises `routers.artifacts.ArtifactError` when it is not one of this router's."""
+
+
+class LearningRouter(Router):
+    """A router that learns from the scores of the calls it decided, while it serves.
+
+    What it has learned is a sum: one array per model to which every score adds its share. So the order of scores does
+    not matter, a score is taken back by adding it with weight −1, and the sums of several workers are put together by
+    adding them. The durable truth are the decisions and scores of the ledger, never this object: `Decision.detail`
+    carries all that learning from a call needs, and the sums can be made anew from the rows at any time. A worker
+    that restores nothing and folds in each scored call of the ledger once, its own or another worker's, holds the
+    same sums as every other worker.
+
+    `route` sees either the sums before an update or those after it, never half of one; one thread may update.
+    """
+
+    @abstractmethod
+    def update(self, detail: Mapping[str, Any], model: str, reward: float, *, weight: float = 1.0) -> None:
+        """Learn that `model`, which answered, earned `reward` in [0, 1] on the call that was decided with `detail`.
+
+        `detail`: `Decision.detail` as it was logged; `weight`: −1 takes back what was added with 1. Raises
+        `ValueError` for a reward outside [0, 1], and for a detail that this router cannot learn from: of another
+        router, or of one fitted otherwise, whose contexts mean something else.
+        """
+
+    @abstractmethod
+    def state(self) -> Mapping[str, NDArray[np.float64]]:
+        """What was learned from scores: model → sums; a copy. What fitting gave is not in it."""
+
+    @abstractmethod
+    def restore(self, state: Mapping[str, NDArray[np.float64]]) -> None:
+        """Hold `state` in place of what was learned from scores; an empty one forgets all of it.
+
+        Raises `ValueError` where it is not a state of a router like this one.
+        """
+
+    def merge(self, state: Mapping[str, NDArray[np.float64]]) -> None:
+        """Add what another worker learned; raises `ValueError` like `restore`."""
+        mine = dict(self.state())
+        self.restore(mine | {model: mine[model] + sums if model in mine else sums for model, sums in state.items()})
+
+    def learner(self) -> LearningRouter | None:
+        return self
 
 
 def seed_for(*parts: object) -> int:

@@ -33,6 +33,8 @@ class Outcomes:
     """Shape (n, m), USD, not negative."""
     suite: str = ""
     """Name of the suite the outcomes are of."""
+    replies: NDArray[np.object_] | None = None
+    """Text of what each model answered, shape (n, m) of str, or None where no text was kept; None where none was."""
 
     def __post_init__(self) -> None:
         n, m = len(self.items), len(self.models)
@@ -46,6 +48,8 @@ class Outcomes:
         for name, matrix in (("quality", self.quality), ("cost", self.cost)):
             if matrix.shape != (n, m):
                 raise ValueError(f"outcomes: {name} has shape {matrix.shape}, expected ({n}, {m})")
+        if self.replies is not None and self.replies.shape != (n, m):
+            raise ValueError(f"outcomes: replies has shape {self.replies.shape}, expected ({n}, {m})")
         if len(set(self.items)) != n or len(set(self.models)) != m:
             raise ValueError("outcomes: ids of items and names of models must be unique")
         known = self.quality[~np.isnan(self.quality)]
@@ -66,6 +70,7 @@ class Outcomes:
             quality=self.quality[picked],
             cost=self.cost[picked],
             suite=self.suite,
+            replies=None if self.replies is None else self.replies[picked],
         )
 
     def mean_costs(self) -> NDArray[np.float64]:
@@ -84,7 +89,7 @@ class Outcomes:
         )
 
     def digest(self) -> str:
-        """SHA-256 over ids, prompts, lengths, models and both matrices: equal tables, equal digests."""
+        """SHA-256 over ids, prompts, lengths, models, both matrices and the replies: equal tables, equal digests."""
         hasher = hashlib.sha256()
         for texts in (self.items, self.prompts, self.models):
             hasher.update(len(texts).to_bytes(8, "big"))
@@ -94,4 +99,7 @@ class Outcomes:
         hasher.update(np.asarray(self.lengths, dtype="<i8").tobytes())
         for matrix in (self.quality, self.cost):
             hasher.update(np.asarray(matrix, dtype="<f8").tobytes())
+        for reply in [] if self.replies is None else self.replies.ravel().tolist():
+            raw = b"" if reply is None else b"\x01" + str(reply).encode("utf-8", "surrogatepass")
+            hasher.update(len(raw).to_bytes(8, "big") + raw)
         return hasher.hexdigest()

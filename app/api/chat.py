@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import replace
 from urllib.parse import unquote
 
 from starlette.types import Message, Receive, Scope, Send
@@ -58,7 +59,9 @@ class ChatEndpoint:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         call, client = OpenCall(_head(scope)), AsgiClient(send)
         try:
-            self.guard.check(scope["headers"])
+            tag = self.guard.check(scope["headers"])
+            if tag is not None and call.head.run is None:
+                call.head = replace(call.head, run=tag[:LONGEST_TAG])
             body = await _read_body(scope, receive, self.max_body_bytes)
         except InvalidKey as error:
             # Not a call: whoever has no key must not be able to write to the ledger.
@@ -104,7 +107,12 @@ def _head(scope: Scope) -> RequestHead:
         item=unquote(item) if item else None,
         session=text(b"x-hullspeed-session"),
         client_request_id=text(b"x-request-id"),
+        client_retries=_count(headers.get(b"x-stainless-retry-count")),
     )
+
+
+def _count(value: bytes | None) -> int:
+    return int(value) if value is not None and value.isdigit() and len(value) < 4 else 0
 
 
 async def _read_body(scope: Scope, receive: Receive, limit: int) -> bytes:

@@ -10,6 +10,8 @@ from fastapi import Request
 from app.core.errors import InvalidKey
 
 HEADERS = (b"authorization", b"x-api-key", b"api-key")
+TAG = b"+run="
+"""Between the key and the name of a run, for clients that can set a key but no header: `<key>+run=<run>`."""
 
 
 class Guard:
@@ -18,21 +20,32 @@ class Guard:
     def __init__(self, key: str | None) -> None:
         self._key = None if key is None else key.encode()
 
-    def check(self, headers: Iterable[tuple[bytes, bytes]]) -> None:
-        """Raise `InvalidKey` unless the headers carry the key, or none is needed."""
+    def check(self, headers: Iterable[tuple[bytes, bytes]]) -> str | None:
+        """Raise `InvalidKey` unless the headers carry the key, or none is needed; the run that the key is tagged with.
+
+        The tag is no secret and opens nothing: what stands before it must be the whole key.
+        """
+        given = [_bare(value) for name, value in headers if name in HEADERS]
         if self._key is None:
-            return
-        given = [value for name, value in headers if name in HEADERS]
+            return next((_run(value.partition(TAG)[2]) for value in given if TAG in value), None)
         if not given:
             raise InvalidKey("No API key was sent; send `Authorization: Bearer <HULLSPEED_API_KEY>`.")
+        tagged = self._key + TAG
         for value in given:
-            if hmac.compare_digest(_bare(value), self._key):
-                return
+            if hmac.compare_digest(value, self._key):
+                return None
+            # Cut by length, not at the first mark: a key may hold it too.
+            if hmac.compare_digest(value[: len(tagged)], tagged):
+                return _run(value[len(tagged) :])
         raise InvalidKey("The API key is not the one set as HULLSPEED_API_KEY (or master_key in the config).")
 
     async def __call__(self, request: Request) -> None:
         """As a FastAPI dependency."""
         self.check(request.scope["headers"])
+
+
+def _run(tag: bytes) -> str | None:
+    return tag.decode("latin-1") or None
 
 
 def _bare(value: bytes) -> bytes:

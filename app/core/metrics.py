@@ -108,7 +108,8 @@ class Metrics:
             reason = self._reason(router, call.decision.reason)
             self.decisions.labels(router, call.decision.ranking[0].model, reason).inc()
             self.router_duration.labels(router).observe(call.decision.duration)
-        if len(call.attempts) > 1:
+        # Models that were asked side by side to compare their replies are no fallback.
+        if any(attempt.outcome != "ok" for attempt in call.attempts[:-1]):
             self.fallbacks.inc()
         for attempt in call.attempts:
             self.attempts.labels(attempt.model, attempt.outcome).inc()

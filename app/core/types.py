@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from decimal import Decimal
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -12,8 +12,8 @@ CallOutcome = Literal["ok", "rejected", "error", "truncated", "client_cancelled"
 """How a client's request ended. `rejected`: never sent anywhere, the request was at fault. `truncated`: the upstream
 broke off after content had gone out."""
 
-AttemptOutcome = Literal["ok", "error", "timeout", "rate_limited", "truncated", "client_cancelled"]
-"""How one call to one model ended."""
+AttemptOutcome = Literal["ok", "error", "timeout", "rate_limited", "truncated", "client_cancelled", "abandoned"]
+"""How one call to one model ended. `abandoned`: Hullspeed gave it up, the call has been answered without it."""
 
 
 class Price(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -89,8 +89,10 @@ class DecisionRecord(msgspec.Struct, frozen=True, kw_only=True):
     seed: int = 0
     duration: float = 0.0
     """Seconds the router took."""
-    detail: str | None = None
+    problem: str | None = None
     """What went wrong where the router was replaced by the default."""
+    detail: dict[str, Any] = {}
+    """What the router itself says of how it came about, by name."""
 
 
 class Call(msgspec.Struct, frozen=True, kw_only=True):
@@ -130,6 +132,8 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     request_text: str | None = None
     """The request body, only where storing text is switched on."""
     reply_text: str | None = None
+    prompt_hash: str | None = None
+    """Digest of the messages (see `app.gateway.prompt_hash`), only where the call is part of a run."""
 
 
 class Score(msgspec.Struct, frozen=True, kw_only=True):

@@ -22,6 +22,8 @@ class RequestHead:
     item: str | None = None
     session: str | None = None
     client_request_id: str | None = None
+    client_retries: int = 0
+    """How often the client has retried this request already, as OpenAI's SDKs say in `x-stainless-retry-count`."""
 
 
 @dataclass
@@ -44,14 +46,19 @@ class OpenCall:
     client_gone: bool = False
     request_text: str | None = None
     reply_text: str | None = None
+    prompt_hash: str | None = None
 
     def elapsed(self) -> float:
         """Seconds since the request was read."""
         return perf_counter() - self.started
 
     def overhead(self) -> float:
-        """Seconds so far that were not spent in an attempt."""
-        return max(self.elapsed() - sum(attempt.latency for attempt in self.attempts), 0.0)
+        """Seconds so far in which no attempt was running; attempts may run side by side."""
+        idle, end = 0.0, 0.0
+        for attempt in sorted(self.attempts, key=lambda attempt: attempt.offset):
+            idle += max(attempt.offset - end, 0.0)
+            end = max(end, attempt.offset + attempt.latency)
+        return idle + max(self.elapsed() - end, 0.0)
 
     def fail(self, error: HullspeedError, outcome: CallOutcome) -> None:
         """Note how the call failed."""
@@ -106,4 +113,5 @@ class OpenCall:
             error_message=self.error.message if self.error else None,
             request_text=self.request_text,
             reply_text=self.reply_text,
+            prompt_hash=self.prompt_hash,
         )

@@ -30,12 +30,20 @@ class RoutingOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     tradeoff: Annotated[float, msgspec.Meta(ge=0, le=1)] | None = None
     """0 = quality only, 1 = cost only."""
+    target_cost: Annotated[float, msgspec.Meta(gt=0)] | None = None
+    """In place of a tradeoff: the best quality at this share of the best single model's cost."""
+    target_quality: Annotated[float, msgspec.Meta(gt=0, le=1)] | None = None
+    """In place of a tradeoff: the lowest cost at this share of the best single model's quality."""
     max_cost_usd: Annotated[float, msgspec.Meta(gt=0)] | None = None
     """Models that are expected to cost more are not candidates."""
     models: Annotated[list[str], msgspec.Meta(min_length=1)] | None = None
     """Only these models are candidates."""
     seed: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)] | None = None
     """Makes a router's randomness repeatable."""
+    max_calls: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    """Most models that may be called to compare their replies; 1 gives the first token soonest."""
+    max_latency_seconds: Annotated[float, msgspec.Meta(gt=0)] | None = None
+    """No further model is called to compare replies once this would be passed."""
 
 
 class StreamOptions(msgspec.Struct, frozen=True):
@@ -63,6 +71,11 @@ class ChatRequest(msgspec.Struct, frozen=True):
     def max_output(self) -> int | None:
         """Most tokens the reply may have, where the client said so."""
         return self.max_completion_tokens or self.max_tokens
+
+    @property
+    def comparable(self) -> bool:
+        """Whether the replies of several models can be compared: one text each, and no tools."""
+        return not self.tools and not self.functions and self.n in (None, 1)
 
     @property
     def wants_usage(self) -> bool:
@@ -108,7 +121,17 @@ def parse_chat(body: bytes) -> tuple[ChatRequest, Fields]:
             param = f"messages[{index}].role"
             raise InvalidRequest(f"`{param}` must be a string such as `user`.", param=param)
     _refuse_steering(fields)
+    if chat.routing is not None:
+        _refuse_several_aims(chat.routing)
     return chat, fields
+
+
+def _refuse_several_aims(routing: RoutingOptions) -> None:
+    aims = ("tradeoff", "target_cost", "target_quality")
+    given = [name for name in aims if getattr(routing, name) is not None]
+    if len(given) > 1:
+        param = f"routing.{given[1]}"
+        raise InvalidRequest(f"`{param}` stands beside `routing.{given[0]}`: give one of them.", param=param)
 
 
 def _explain(message: str) -> InvalidRequest:
@@ -167,15 +190,20 @@ def _refused(param: str) -> InvalidRequest:
     return InvalidRequest(message, param=param)
 
 
-def upstream_fields(chat: ChatRequest, fields: Fields, model: Model) -> Fields:
-    """The body for one model: its own name, its configured parameters, and usage asked for in streams."""
-    sent: Fields = {name: raw for name, raw in fields.items() if name != "routing"}
+def upstream_fields(chat: ChatRequest, fields: Fields, model: Model, *, stream: bool, usage: bool = True) -> Fields:
+    """The body for one model: its own name, its configured parameters, and usage asked for in streams.
+
+    `stream` says how the model is asked, which need not be how the client asked; without `usage` no `stream_options`
+    are sent, for a server that does not know them.
+    """
+    sent: Fields = {name: raw for name, raw in fields.items() if name not in ("routing", "stream")}
     sent["model"] = msgspec.Raw(msgspec.json.encode(model.target))
     for name, value in model.params.items():
         sent.setdefault(name, msgspec.Raw(msgspec.json.encode(value)))
-    if chat.stream:
+    if stream:
+        sent["stream"] = msgspec.Raw(b"true")
         options: Mapping[str, Any] = msgspec.json.decode(fields["stream_options"]) if chat.stream_options else {}
         sent["stream_options"] = msgspec.Raw(msgspec.json.encode({**options, "include_usage": True}))
-    else:
+    if not stream or not usage:
         sent.pop("stream_options", None)
     return sent

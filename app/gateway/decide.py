@@ -10,22 +10,27 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import perf_counter
 
-from app.core.errors import ModelNotFound, NoUsableModel
+import msgspec
+
+from app.core.errors import InvalidRequest, ModelNotFound, NoUsableModel
 from app.core.types import DecisionRecord, RankedModel
-from app.gateway.catalog import Catalog
 from app.gateway.chat import ChatRequest, RoutingOptions
-from routers import Candidate, Choice, Decision, Query, Router
+from app.gateway.health import Fleet
+from routers import Candidate, Choice, Decision, Query, Router, TrainableRouter
+from routers.base import MAX_CALLS
 
 log = logging.getLogger("hullspeed.decide")
 
 AUTO = "auto"
 EXPLICIT = "explicit"
 THREADS = 4
+MOST_DETAIL = 100_000
+"""Bytes of a router's own words on one decision, as JSON."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +41,25 @@ class RouterEntry:
     router: Router
     tradeoff: float
     """Used where a request sets none."""
+    max_calls: int | None = None
+    """Most models called for one request; None: the rules' own."""
+    max_latency: float | None = None
+    """Seconds, likewise."""
+
+    def resolve(self, options: RoutingOptions) -> float:
+        """The tradeoff a request asks for, by itself or by a target. Raises `InvalidRequest`."""
+        wanted = options.target_cost if options.target_quality is None else options.target_quality
+        if wanted is None:
+            return self.tradeoff if options.tradeoff is None else options.tradeoff
+        card = self.router.card if isinstance(self.router, TrainableRouter) else None
+        if card is None:
+            param = "routing.target_quality" if options.target_cost is None else "routing.target_cost"
+            raise InvalidRequest(
+                f"`{param}` needs a router that was validated when it was trained, and `{self.name}` has no table of "
+                "settings: use `routing.tradeoff`, or train it with `hullspeed train`.",
+                param=param,
+            )
+        return card.tradeoff_for_quality(wanted) if options.target_cost is None else card.tradeoff_for_cost(wanted)
 
 
 @dataclass(frozen=True)
@@ -50,13 +74,36 @@ class RoutingRules:
     """All models, in the order they are tried when a router has no answer."""
     models: frozenset[str]
     """Models that routers may choose from."""
+    max_calls: int = MAX_CALLS
+    """Most models that may be called for one request to compare their replies."""
+    max_latency: float | None = None
+    """Seconds after which no further model is called to compare replies."""
+
+
+@dataclass(frozen=True)
+class Ruling:
+    """A decision on one request."""
+
+    record: DecisionRecord
+    """As it is logged."""
+
+
+@dataclass(frozen=True)
+class Review(Ruling):
+    """A decision of a router that wants to see replies before one goes to the client."""
+
+    entry: RouterEntry
+    query: Query
+    decision: Decision | None
+    """The router's last word; None where it failed and was replaced."""
 
 
 class Decider:
     """Turns a request into a ranking of models."""
 
-    def __init__(self, catalog: Catalog, entries: Mapping[str, RouterEntry], rules: RoutingRules) -> None:
-        self.catalog = catalog
+    def __init__(self, fleet: Fleet, entries: Mapping[str, RouterEntry], rules: RoutingRules) -> None:
+        self.fleet = fleet
+        self.catalog = fleet.catalog
         self.entries = entries
         self.rules = rules
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="router")
@@ -83,19 +130,24 @@ class Decider:
         self.catalog.find(model)
         raise AssertionError("find() raises for a name that is not in the catalog")
 
-    async def decide(self, chat: ChatRequest, *, session: str | None, seed: int) -> DecisionRecord:
-        """The decision for one request, as it is logged. Raises `ModelNotFound`, `NoUsableModel`."""
+    async def decide(self, chat: ChatRequest, *, session: str | None, seed: int, explain: bool = False) -> Ruling:
+        """The decision for one request; with `explain` the router may take the time to say more of it.
+
+        Raises `ModelNotFound`, `NoUsableModel`, and `InvalidRequest` for a target the router cannot aim at.
+        """
         entry = self.entry_for(chat.model)
         options = chat.routing or RoutingOptions()
         if entry is None:
-            return DecisionRecord(
-                router="none",
-                version="",
-                reason=EXPLICIT,
-                tradeoff=options.tradeoff or 0.0,
-                ranking=(RankedModel(chat.model, probability=1.0),),
+            return Ruling(
+                DecisionRecord(
+                    router="none",
+                    version="",
+                    reason=EXPLICIT,
+                    tradeoff=options.tradeoff or 0.0,
+                    ranking=(RankedModel(chat.model, probability=1.0),),
+                )
             )
-        tradeoff = entry.tradeoff if options.tradeoff is None else options.tradeoff
+        tradeoff = entry.resolve(options)
         query = Query(
             messages=chat.messages,
             candidates=self._candidates(chat, options),
@@ -103,39 +155,65 @@ class Decider:
             max_cost=options.max_cost_usd,
             session=session,
             seed=seed,
+            max_calls=(options.max_calls or entry.max_calls or self.rules.max_calls) if chat.comparable else 1,
+            max_latency=options.max_latency_seconds or entry.max_latency or self.rules.max_latency,
+            explain=explain,
         )
         started = perf_counter()
-        decision, reason, detail = await self._ask(entry, query)
-        return DecisionRecord(
+        decision, reason, problem = await self._ask(entry, lambda: entry.router.route(query), query)
+        record = DecisionRecord(
             router=entry.name,
             version=entry.router.version,
             reason=reason,
             tradeoff=tradeoff,
-            ranking=_complete(decision.ranking, self._fallback(query.candidates)),
+            ranking=_complete(decision.ranking if decision else (), self._fallback(query.candidates)),
             max_cost_usd=options.max_cost_usd,
             seed=seed,
             duration=perf_counter() - started,
-            detail=detail,
+            problem=problem,
+            detail=dict(decision.detail) if decision else {},
         )
+        if decision is not None and decision.review is not None:
+            return Review(record, entry, query, decision)
+        return Ruling(record)
+
+    async def review(self, ruling: Review, judge: Callable[[], Decision]) -> Review:
+        """The next word of the router; `judge` asks it. Without a decision where it failed at that."""
+        started = perf_counter()
+        decision, reason, problem = await self._ask(ruling.entry, judge, ruling.query)
+        record = msgspec.structs.replace(
+            ruling.record,
+            reason=reason,
+            duration=ruling.record.duration + perf_counter() - started,
+            problem=problem,
+            detail={**ruling.record.detail, **(decision.detail if decision else {})},
+        )
+        return replace(ruling, record=record, decision=decision)
 
     def _candidates(self, chat: ChatRequest, options: RoutingOptions) -> tuple[Candidate, ...]:
         """The models that can serve the request; raises `NoUsableModel` that says why none can."""
+        problems = self.problems(chat, options)
+        able = [name for name, problem in problems.items() if problem is None]
+        if not able:
+            reasons = "; ".join(f"{name}: {problem}" for name, problem in problems.items())
+            raise NoUsableModel(f"No model can serve this request ({reasons}).", param="model")
+        candidates = self.fleet.candidates
+        return tuple(candidates[name] for name in self.fleet.usable(able))
+
+    def problems(self, chat: ChatRequest, options: RoutingOptions) -> dict[str, str | None]:
+        """Why each model that routers may choose cannot serve the request, None where it can.
+
+        Raises `ModelNotFound` where the request names a model that is not in the catalog.
+        """
         prompt_tokens = Query(chat.messages, ()).prompt_tokens
         for name in options.models or ():
             self.catalog.find(name)
         needs, allowed = chat.needs(), set(options.models or self.rules.models)
-        usable, reasons = [], []
-        for name in self.catalog:
-            if name not in allowed:
-                continue
-            problem = self._problem(name, needs, prompt_tokens, chat.max_output, options.max_cost_usd)
-            if problem is None:
-                usable.append(self.catalog.candidates[name])
-            else:
-                reasons.append(f"{name}: {problem}")
-        if not usable:
-            raise NoUsableModel(f"No model can serve this request ({'; '.join(reasons)}).", param="model")
-        return tuple(usable)
+        return {
+            name: self._problem(name, needs, prompt_tokens, chat.max_output, options.max_cost_usd)
+            for name in self.catalog
+            if name in allowed
+        }
 
     def _problem(
         self, name: str, needs: frozenset[str], prompt_tokens: int, max_output: int | None, max_cost: float | None
@@ -159,27 +237,29 @@ class Decider:
         usable = {candidate.model for candidate in candidates}
         return [name for name in self.rules.fallback if name in usable]
 
-    async def _ask(self, entry: RouterEntry, query: Query) -> tuple[Decision, str, str | None]:
-        """The router's decision, its reason, and what went wrong if it was replaced."""
+    async def _ask(
+        self, entry: RouterEntry, question: Callable[[], Decision], query: Query
+    ) -> tuple[Decision | None, str, str | None]:
+        """The router's decision, its reason, and what went wrong if it has to be replaced."""
         try:
-            decision = await self._run(entry.router, query)
-            ranking = _checked(decision, query)
+            decision = await self._run(entry.router, question)
+            _check(decision, query)
         except TimeoutError:
-            return _NONE, "default:late", f"no decision within {self.rules.deadline:g} s"
+            return None, "default:late", f"no decision within {self.rules.deadline:g} s"
         except Exception as error:
             log.exception("router %r failed; its call is served by the fallback order", entry.name)
-            return _NONE, "default:error", f"{type(error).__name__}: {error}"[:500]
-        if not ranking:
-            return _NONE, "default:declined", decision.reason[:500] or None
-        return Decision(ranking, decision.reason), decision.reason[:100], None
+            return None, "default:error", f"{type(error).__name__}: {error}"[:500]
+        if not decision.ranking and decision.reply is None:
+            return None, "default:declined", decision.reason[:500] or None
+        return decision, decision.reason[:100], None
 
-    async def _run(self, router: Router, query: Query) -> Decision:
+    async def _run(self, router: Router, question: Callable[[], Decision]) -> Decision:
         if router.fast:
-            return router.route(query)
+            return question()
         if self._busy >= THREADS:
             raise TimeoutError
         self._busy += 1
-        future = asyncio.get_running_loop().run_in_executor(self._threads, router.route, query)
+        future = asyncio.get_running_loop().run_in_executor(self._threads, question)
         future.add_done_callback(self._freed)
         return await asyncio.wait_for(asyncio.shield(future), self.rules.deadline)
 
@@ -189,13 +269,10 @@ class Decider:
             future.exception()  # A late router's error has been answered for already.
 
 
-_NONE = Decision((), "")
-
-
-def _checked(decision: Decision, query: Query) -> tuple[Choice, ...]:
-    """The ranking, if it is one: known candidates, none twice."""
+def _check(decision: Decision, query: Query) -> None:
+    """Raise where the ranking is none: unknown candidates, or one twice."""
     if not isinstance(decision, Decision):
-        raise TypeError(f"route() returned {type(decision).__name__}, not a Decision")
+        raise TypeError(f"the router returned {type(decision).__name__}, not a Decision")
     known = {candidate.model for candidate in query.candidates}
     seen: set[str] = set()
     for choice in decision.ranking:
@@ -204,7 +281,13 @@ def _checked(decision: Decision, query: Query) -> tuple[Choice, ...]:
         if choice.model in seen:
             raise ValueError(f"ranked {choice.model!r} twice")
         seen.add(choice.model)
-    return decision.ranking
+    if decision.detail:
+        try:
+            size = len(msgspec.json.encode(decision.detail))
+        except TypeError as error:
+            raise TypeError(f"the detail of the decision is not JSON: {error}") from None
+        if size > MOST_DETAIL:
+            raise ValueError(f"the detail of the decision has {size:,} bytes; {MOST_DETAIL:,} are kept at most")
 
 
 def _complete(ranking: Sequence[Choice], fallback: Sequence[str]) -> tuple[RankedModel, ...]:

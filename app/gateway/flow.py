@@ -18,11 +18,15 @@ import msgspec
 from app.core.errors import HullspeedError
 from app.core.metrics import Metrics
 from app.core.types import Attempt, Call
+from app.gateway.admission import Admission, Overloaded
 from app.gateway.attempts import Attempts, StreamAnswer, WholeAnswer
 from app.gateway.call import OpenCall
 from app.gateway.chat import ChatRequest, Fields, parse_chat
-from app.gateway.decide import Decider
-from app.gateway.replies import Reply, with_cost
+from app.gateway.decide import Decider, Review
+from app.gateway.events import EventStream
+from app.gateway.prompt_hash import prompt_hash
+from app.gateway.replies import Reply, as_chunks, with_cost
+from app.gateway.review import Reviewer
 from app.gateway.sse import DONE, event
 from app.gateway.upstream import UpstreamError
 from routers.base import seed_for
@@ -31,6 +35,8 @@ log = logging.getLogger("hullspeed.gateway")
 
 JSON = "application/json"
 EVENT_STREAM = "text/event-stream; charset=utf-8"
+KEEP_ALIVE = 15.0
+"""Seconds of silence after which a streaming client gets a comment."""
 
 
 class Client(Protocol):
@@ -62,20 +68,38 @@ class Gateway:
     """Handles requests, one `handle` each."""
 
     def __init__(
-        self, *, decider: Decider, attempts: Attempts, sink: Sink, metrics: Metrics, store_text: bool = False
+        self,
+        *,
+        decider: Decider,
+        attempts: Attempts,
+        sink: Sink,
+        metrics: Metrics,
+        admission: Admission,
+        store_text: bool = False,
+        keep_alive: float = KEEP_ALIVE,
     ) -> None:
         self.decider = decider
         self.attempts = attempts
+        self.reviewer = Reviewer(decider, attempts)
+        self.admission = admission
+        self.keep_alive = keep_alive
         self.sink = sink
         self.metrics = metrics
         self.store_text = store_text
-        self.inflight = 0
 
     async def handle(self, call: OpenCall, body: bytes, client: Client) -> None:
         """Serve one request whose body has been read. Raises only `asyncio.CancelledError`."""
-        self.inflight += 1
-        self.metrics.inflight.inc()
         exchange = _Exchange(self, call, client)
+        try:
+            await self.admission.enter()
+        except Overloaded as error:
+            await exchange.refuse(error)
+            return
+        except asyncio.CancelledError:
+            call.outcome = "client_cancelled"
+            exchange.record()
+            raise
+        self.metrics.inflight.inc()
         try:
             await exchange.serve(body)
         except asyncio.CancelledError:
@@ -89,7 +113,7 @@ class Gateway:
         finally:
             exchange.record()
             self.metrics.inflight.dec()
-            self.inflight -= 1
+            self.admission.leave()
 
     async def reject(self, call: OpenCall, error: HullspeedError, client: Client) -> None:
         """Record and answer a request that was refused before its body could be read."""
@@ -113,7 +137,10 @@ class _Exchange:
         self.gateway = gateway
         self.call = call
         self.client = client
-        self.streaming = False
+        self.stream: EventStream | None = None
+        self.upstream_headers: Mapping[str, str] = {}
+        self.pending = 0
+        """Attempts that are running and not on the call's list yet."""
         self.recorded = False
 
     def record(self) -> None:
@@ -131,21 +158,37 @@ class _Exchange:
             call.request_text = body.decode(errors="replace")
         chat, fields = parse_chat(body)
         call.requested_model, call.stream = chat.model, bool(chat.stream)
+        if call.head.run:
+            call.prompt_hash = prompt_hash(chat.messages)
         seed = chat.routing.seed if chat.routing and chat.routing.seed is not None else seed_for(call.id)
-        call.decision = await gateway.decider.decide(chat, session=call.head.session, seed=seed)
-        if call.stream:
-            await self._relay(chat, await gateway.attempts.stream(call, chat, fields))
-        else:
-            await self._reply(await gateway.attempts.whole(call, chat, fields))
+        ruling = await gateway.decider.decide(chat, session=call.head.session, seed=seed)
+        call.decision = ruling.record
+        ranking = [ranked.model for ranked in ruling.record.ranking]
+        if not call.stream:
+            if isinstance(ruling, Review):
+                await self._reply(await gateway.reviewer.answer(call, chat, fields, ruling))
+            else:
+                await self._reply(await gateway.attempts.whole(call, chat, fields, ranking))
+            return
+        self.stream = EventStream(self.client, self._stream_headers, gateway.keep_alive)
+        try:
+            if isinstance(ruling, Review):
+                answer = await gateway.reviewer.answer(call, chat, fields, ruling)
+                await self._retell(self.stream, chat, answer)
+            else:
+                await self._relay(self.stream, chat, await gateway.attempts.stream(call, chat, fields, ranking))
+        finally:
+            self.stream.stop()
 
     async def refuse(self, error: HullspeedError) -> None:
         """Tell the client what went wrong."""
         call = self.call
-        if self.streaming:
-            call.fail(error, "truncated")
+        if self.stream is not None and self.stream.opened:
+            # Before the first token only comments have gone out, and nothing was cut.
+            call.fail(error, "error" if call.time_to_first_token is None else "truncated")
             call.status = 200  # That is what went out before the stream broke.
             self.record()
-            await self.client.end(event(error.envelope()))
+            await self.stream.end(event(error.envelope()))
             return
         call.fail(error, "error" if call.attempts or error.status >= 500 else "rejected")
         headers = {**self._headers(), "content-type": JSON}
@@ -175,24 +218,39 @@ class _Exchange:
         self.record()
         await self.client.send(200, headers, body)
 
-    async def _relay(self, chat: ChatRequest, answer: StreamAnswer) -> None:
+    async def _retell(self, stream: EventStream, chat: ChatRequest, answer: WholeAnswer) -> None:
+        """A whole reply as the stream the client asked for."""
         call, attempt = self.call, answer.attempt
-        if attempt.first_token is not None:
-            call.time_to_first_token = attempt.started - call.started + attempt.first_token
-        headers = {**answer.headers, **self._headers(pending=1), "content-type": EVENT_STREAM}
-        headers["cache-control"] = "no-cache"
+        call.time_to_first_token = call.elapsed()
+        self.upstream_headers = answer.headers
+        if self.gateway.store_text:
+            call.reply_text = answer.reply.text
+        events = b""
+        for fields in as_chunks(answer.fields):
+            fields["model"] = msgspec.Raw(msgspec.json.encode(attempt.model))
+            if chat.wants_usage:
+                fields["usage"] = msgspec.Raw(b"null")
+            events += event(msgspec.json.encode(fields))
+        if chat.wants_usage:
+            events += event(msgspec.json.encode(_usage_chunk(answer.fields, attempt, call.cost())))
+        self.record()
+        await stream.end(events + event(DONE))
+
+    async def _relay(self, stream: EventStream, chat: ChatRequest, answer: StreamAnswer) -> None:
+        call, attempt = self.call, answer.attempt
+        call.time_to_first_token = attempt.started - call.started + (attempt.first_token or 0.0)
+        self.upstream_headers, self.pending = answer.headers, 1
         texts: list[str] = []
         last: Fields = {}
         try:
-            await self.client.open(headers)
-            self.streaming = True
+            await stream.open()
             async for reply, fields in answer.chunks:
                 last = fields
                 if self.gateway.store_text:
                     texts.append(reply.text)
                 chunk = _chunk(reply, fields, attempt.model.name, usage_wanted=chat.wants_usage)
                 if chunk is not None:
-                    await self.client.write(event(msgspec.json.encode(chunk)))
+                    await stream.write(event(msgspec.json.encode(chunk)))
             closed = attempt.close("ok")
         except UpstreamError as error:
             attempt.close("timeout" if error.outcome == "timeout" else "truncated", error)
@@ -206,16 +264,24 @@ class _Exchange:
         if chat.wants_usage:
             ending = event(msgspec.json.encode(_usage_chunk(last, closed, call.cost()))) + ending
         self.record()
-        await self.client.end(ending)
+        await stream.end(ending)
 
-    def _headers(self, pending: int = 0) -> dict[str, str]:
-        """What every reply says of its call; `pending` attempts are running and not on the list yet."""
+    def _stream_headers(self) -> dict[str, str]:
+        return {
+            **self.upstream_headers,
+            **self._headers(),
+            "content-type": EVENT_STREAM,
+            "cache-control": "no-cache",
+        }
+
+    def _headers(self) -> dict[str, str]:
+        """What every reply says of its call, as far as it is known."""
         call = self.call
         headers = {"x-request-id": call.id, "x-hullspeed-call-id": call.id}
         if call.decision is not None:
             headers["x-hullspeed-router"] = call.decision.router
             headers["x-hullspeed-reason"] = _header_safe(call.decision.reason)
-            headers["x-hullspeed-attempts"] = str(len(call.attempts) + pending)
+            headers["x-hullspeed-attempts"] = str(len(call.attempts) + self.pending)
         if call.model is not None:
             headers["x-hullspeed-model"] = _header_safe(call.model)
         return headers

@@ -105,6 +105,21 @@ def read_reply(body: bytes) -> tuple[Reply, Fields]:
     return _decode_reply(body), _decode_fields(body)
 
 
+def as_chunks(fields: Fields) -> list[Fields]:
+    """A completion as the chunks of a stream: all that its choices say, then how each finished.
+
+    `fields` are those of a whole reply, still encoded; what is not known here goes along untouched. Usage is left out.
+    """
+    kept = {name: raw for name, raw in fields.items() if name not in ("choices", "usage")}
+    kept["object"] = msgspec.Raw(b'"chat.completion.chunk"')
+    said, finished = [], []
+    for choice in msgspec.json.decode(fields["choices"]):
+        rest = {name: value for name, value in choice.items() if name not in ("message", "finish_reason")}
+        said.append({**rest, "delta": choice.get("message") or {}, "finish_reason": None})
+        finished.append({"index": choice.get("index", 0), "delta": {}, "finish_reason": choice.get("finish_reason")})
+    return [{**kept, "choices": msgspec.Raw(msgspec.json.encode(choices))} for choices in (said, finished)]
+
+
 def with_cost(usage: msgspec.Raw, cost: Decimal | None) -> msgspec.Raw:
     """The usage object with `cost` in USD; unchanged where the cost is not known."""
     if cost is None:

@@ -45,18 +45,19 @@ WITH incoming AS MATERIALIZED (
     id uuid, started_at timestamptz, endpoint text, requested_model text, stream boolean, outcome text, status integer,
     latency double precision, source text, overhead double precision, time_to_first_token double precision, model text,
     decision jsonb, attempts jsonb, usage jsonb, cost_usd numeric, run text, item text, session text,
-    client_request_id text, error_type text, error_code text, error_message text, request_text text, reply_text text)
+    client_request_id text, error_type text, error_code text, error_message text, request_text text, reply_text text,
+    prompt_hash text)
 ), written AS (
   INSERT INTO calls (
     id, started_at, endpoint, requested_model, stream, outcome, status, latency, source, overhead, time_to_first_token,
     model, router, router_version, reason, tradeoff, decision, {_USAGE_COLUMNS}, cost_usd, run, item, session,
-    client_request_id, error_type, error_code, error_message, request_text, reply_text)
+    client_request_id, error_type, error_code, error_message, request_text, reply_text, prompt_hash)
   SELECT
     c.id, started_at, endpoint, requested_model, stream, outcome, status, latency, source, overhead,
     time_to_first_token, left(model, {INDEXED_LETTERS}), left(decision->>'router', {INDEXED_LETTERS}),
     decision->>'version', decision->>'reason', (decision->>'tradeoff')::double precision, decision, {_usage("c")},
     cost_usd, left(run, {INDEXED_LETTERS}), item, left(session, {INDEXED_LETTERS}), client_request_id, error_type,
-    error_code, error_message, request_text, reply_text
+    error_code, error_message, request_text, reply_text, prompt_hash
   FROM incoming AS c LEFT JOIN LATERAL jsonb_to_record(c.usage) AS u({_USAGE}) ON true
   ON CONFLICT (id) DO NOTHING
 )

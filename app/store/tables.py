@@ -67,6 +67,7 @@ calls = sa.Table(
     sa.Column("error_message", sa.Text),
     sa.Column("request_text", sa.Text),
     sa.Column("reply_text", sa.Text),
+    sa.Column("prompt_hash", sa.Text),
 )
 # Every list of calls is newest first and paged by (started_at, id), so each filter's index ends in that pair.
 sa.Index(None, calls.c.started_at, calls.c.id)
@@ -111,6 +112,7 @@ scores = sa.Table(
     _time("created_at"),
 )
 sa.Index(None, scores.c.call_id, scores.c.created_at)
+sa.Index(None, scores.c.created_at, scores.c.id)
 
 suites = sa.Table(
     "suites",
@@ -194,4 +196,5 @@ results = sa.Table(
     sa.Column("reply", sa.Text),  # kept by a recording alone
     sa.Column("prompt_tokens", sa.BigInteger),
     sa.Column("completion_tokens", sa.BigInteger),
+    sa.Column("judge_cost_usd", sa.Numeric),  # null where no model judged, or at an unknown price
 )

@@ -48,6 +48,63 @@ async def test_the_clients_key_does_not_reach_the_provider(start_proxy: StartPro
     assert "cookie" not in sent
 
 
+async def test_a_key_tags_a_run(start_proxy: StartProxy, openai_server: FakeOpenAI) -> None:
+    proxy = await start_proxy({"model_list": models(openai_server.url, "small")}, api_key="sk-hull")
+    tagged = {"authorization": "Bearer sk-hull+run=nightly 3"}
+    assert (await proxy.chat("small", headers=tagged)).status_code == 200
+    assert (await proxy.chat("small", headers={"api-key": "sk-hull+run=nightly 3"})).status_code == 200
+    assert (await proxy.http.get("/v1/models", headers=tagged)).status_code == 200
+    assert (await proxy.chat("small", headers={**tagged, "x-hullspeed-run": "header"})).status_code == 200
+    assert (await proxy.chat("small", headers={"authorization": "Bearer sk-hull+run="})).status_code == 200
+    assert (await proxy.chat("small", headers={"authorization": "Bearer sk-hull"})).status_code == 200
+    calls = [logged.call for logged in await proxy.calls()]
+    assert [call.run for call in calls[::-1]] == ["nightly 3", "nightly 3", "header", None, None]
+    assert [call.source for call in calls[::-1]] == ["replay", "replay", "replay", "live", "live"]
+    # Of an untagged chat not even a digest is kept.
+    assert [call.prompt_hash is not None for call in calls[::-1]] == [True, True, True, False, False]
+    assert "sk-hull" not in str(calls)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "sk-hul+run=x",
+        "sk-hull2+run=x",
+        "+run=x",
+        "sk-hull+run",
+        "sk-hull +run=x",
+        "sk-hull+RUN=x",
+        "x+run=sk-hull",
+        "x+run=sk-hull+run=y",
+    ],
+)
+async def test_a_tag_opens_nothing(start_proxy: StartProxy, openai_server: FakeOpenAI, value: str) -> None:
+    proxy = await start_proxy({"model_list": models(openai_server.url, "small")}, api_key="sk-hull")
+    refused = await proxy.chat("small", headers={"authorization": f"Bearer {value}"})
+    assert (refused.status_code, refused.json()["error"]["code"]) == (401, "invalid_api_key")
+    assert (await proxy.http.get("/v1/models", headers={"authorization": f"Bearer {value}"})).status_code == 401
+    assert not openai_server.chats
+    assert await proxy.calls() == []
+
+
+async def test_a_key_that_looks_tagged(start_proxy: StartProxy, openai_server: FakeOpenAI) -> None:
+    proxy = await start_proxy({"model_list": models(openai_server.url, "small")}, api_key="sk+run=hull")
+    for value, status in (("sk+run=hull", 200), ("sk+run=hull+run=x", 200), ("sk", 401), ("sk+run=x", 401)):
+        reply = await proxy.chat("small", headers={"authorization": f"Bearer {value}"})
+        assert reply.status_code == status, value
+    assert [logged.call.run for logged in await proxy.calls()] == ["x", None]
+
+
+async def test_without_a_key_any_key_may_be_tagged(start_proxy: StartProxy, openai_server: FakeOpenAI) -> None:
+    proxy = await start_proxy({"model_list": models(openai_server.url, "small")})
+    for value in ("Bearer none+run=x", "Bearer none", "Bearer sk-private+run=y"):
+        assert (await proxy.chat("small", headers={"authorization": value})).status_code == 200
+    assert (await proxy.chat("small")).status_code == 200
+    calls = [logged.call for logged in await proxy.calls()]
+    assert [call.run for call in calls[::-1]] == ["x", None, "y", None]
+    assert "sk-private" not in str(calls)
+
+
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "example.org"])
 async def test_others_may_not_reach_it_without_a_key(
     start_proxy: StartProxy, openai_server: FakeOpenAI, host: str

@@ -69,7 +69,7 @@ async def test_replaced_by_the_configured_order(
     decision = (await proxy.call()).call.decision
     assert decision is not None
     assert decision.router == "odd"
-    assert detail in (decision.detail or "")
+    assert detail in (decision.problem or "")
     assert [ranked.model for ranked in decision.ranking] == ["spare", "small", "large"]
     assert decision.ranking[0].probability == 1.0
 

@@ -86,7 +86,7 @@ def full_call(**fields: Any) -> Call:
                 max_cost_usd=0.01,
                 seed=2**40,
                 duration=0.0001,
-                detail="none",
+                problem="none",
             ),
             "attempts": attempts,
             "usage": usage,
@@ -100,6 +100,7 @@ def full_call(**fields: Any) -> Call:
             "error_message": "it said\nno 'thanks' \\ \"so\" \t,{}",
             "request_text": '{"messages": []}',
             "reply_text": "4 × 7 = 28 – done 🙂",
+            "prompt_hash": "0123456789abcdef0123456789abcdef",
             **fields,
         }
     )
