@@ -9,6 +9,7 @@ import os
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from functools import partial
 from typing import Any, Self
 
 import uvicorn
@@ -17,6 +18,7 @@ from starlette.routing import Route
 
 from app.api.calls import calls_api
 from app.api.chat import ENDPOINT, ChatEndpoint
+from app.api.decisions import decisions_api
 from app.api.errors import install_error_handlers
 from app.api.guard import Guard
 from app.api.models import models_api
@@ -26,12 +28,14 @@ from app.core.config import Config
 from app.core.errors import ConfigError
 from app.core.metrics import Metrics
 from app.core.settings import Settings
-from app.gateway.attempts import Attempts
+from app.gateway.admission import Admission
 from app.gateway.catalog import Catalog, catalog_from_config, catalog_from_environment
 from app.gateway.decide import Decider
 from app.gateway.direct import DirectUpstream
-from app.gateway.entries import build_entries, build_rules
+from app.gateway.entries import build_attempts, build_entries, build_rules
 from app.gateway.flow import Gateway
+from app.gateway.health import Fleet, HealthRules
+from app.gateway.learning import Learning
 from app.gateway.litellm import LitellmUpstream
 from app.gateway.upstream import Upstream
 from app.store.database import Database
@@ -79,7 +83,8 @@ class Proxy:
         self.metrics = Metrics()
         self.upstreams = upstreams or {"direct": DirectUpstream(), "litellm": LitellmUpstream()}
         entries = build_entries(config, routers)
-        self.decider = Decider(catalog, entries, build_rules(config, catalog, entries))
+        self.fleet = Fleet(catalog, HealthRules(config.routing.allowed_fails, config.routing.cooldown))
+        self.decider = Decider(self.fleet, entries, build_rules(config, catalog, entries))
         self._own_database = database is None
         url = settings.database_url.get_secret_value() if settings.database_url else None
         self.database = database or Database(url, settings.data_dir)
@@ -89,13 +94,16 @@ class Proxy:
         self.ledger = Ledger(self.database, journal, self.metrics)
         self.gateway = Gateway(
             decider=self.decider,
-            attempts=Attempts(catalog, self.upstreams, config.routing.timeout),
+            attempts=build_attempts(config.routing, catalog, self.upstreams, self.fleet),
+            admission=Admission(config.routing.max_inflight, config.routing.queue_seconds),
             sink=self.ledger,
             metrics=self.metrics,
             store_text=config.ledger.store_text,
+            keep_alive=config.routing.keep_alive,
         )
         for name in catalog:
-            self.metrics.model_available.labels(name).set(1)
+            self.metrics.model_available.labels(name).set_function(partial(_availability, self.fleet, name))
+        self.learning = Learning(self.database, {name: entry.router for name, entry in entries.items()})
         self.draining = False
         self._warming: asyncio.Task[None] | None = None
         self.app = self._build_app()
@@ -108,6 +116,7 @@ class Proxy:
         app.router.routes.append(Route(ENDPOINT, chat, methods=["POST"]))
         guarded = [Depends(guard)]
         app.include_router(models_api(self.decider), dependencies=guarded)
+        app.include_router(decisions_api(self.decider), dependencies=guarded)
         app.include_router(calls_api(self.database, self.ledger), dependencies=guarded)
         app.include_router(ops_api(self.metrics, self.readiness))
         app.add_middleware(RequestIds)
@@ -115,20 +124,28 @@ class Proxy:
 
     def readiness(self) -> tuple[bool, dict[str, Any]]:
         """Whether requests can be served, and what `/readyz` says."""
-        found = {"models": len(self.catalog), "draining": self.draining, "ledger": self.ledger.trouble or "ok"}
-        return not self.draining, found
+        down = self.fleet.down
+        found = {
+            "models": len(self.catalog),
+            "down": down,
+            "draining": self.draining,
+            "ledger": self.ledger.trouble or "ok",
+        }
+        return not self.draining and len(down) < len(self.catalog), found
 
     async def __aenter__(self) -> Self:
         # Not a failure when an external Postgres is away: calls are journalled until it answers.
         if self._own_database:
             await self.database.open()
         await self.ledger.start()
+        self.learning.start()
         for upstream in self.upstreams.values():
             if isinstance(upstream, LitellmUpstream) and any(m.upstream == "litellm" for m in self.catalog.values()):
                 self._warming = asyncio.create_task(upstream.warm())
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        await self.learning.close()
         await self.ledger.close()
         if self._warming is not None:
             await self._warming
@@ -137,6 +154,10 @@ class Proxy:
         self.decider.close()
         if self._own_database:
             await self.database.close()
+
+
+def _availability(fleet: Fleet, name: str) -> float:
+    return 0.0 if fleet.is_out(name) else 1.0
 
 
 class Server(uvicorn.Server):

@@ -1,58 +1,92 @@
-"""The config file: litellm's `model_list` unchanged, and `routing:` and `ledger:` of ours.
+"""The config file: litellm's, read unchanged, and `routing:` and `ledger:` of ours.
 
 Every error names the key and the line. Keys of litellm's that Hullspeed does not use are named in one warning; an
 unknown key in a section of ours is an error, since a mistyped option that is ignored is found only by its bill.
+`os.environ/NAME` stands for an environment variable, as in litellm.
 """
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Mapping
 from decimal import Decimal
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 
 from app.core.errors import ConfigError
+from app.core.litellm_sections import LitellmSections, unused_settings
+from app.core.yaml_file import Document, Key, read_document
 
 Rate = Annotated[Decimal, Field(ge=0)]
 """USD per token."""
 
 
-class LitellmParams(BaseModel):
-    """litellm's `litellm_params`: the model and how to reach it. Other keys are passed on to litellm."""
+class Rates(BaseModel):
+    """Prices of a model's own; litellm takes them in `litellm_params` and in `model_info`."""
 
-    model_config = ConfigDict(extra="allow", frozen=True)
-
-    model: str
-    """litellm's name, `provider/model`."""
-    api_base: str | None = None
-    api_key: SecretStr | None = None
-    """The key itself, or `os.environ/NAME`."""
-    timeout: Annotated[float, Field(gt=0)] | None = None
-    """Seconds for a whole call."""
-    input_cost_per_token: Rate | None = None
-    output_cost_per_token: Rate | None = None
-
-
-class ModelInfo(BaseModel):
-    """litellm's `model_info`; overrides what the price map says."""
-
-    model_config = ConfigDict(extra="allow", frozen=True)
+    model_config = ConfigDict(extra="allow", frozen=True, protected_namespaces=())
 
     input_cost_per_token: Rate | None = None
     output_cost_per_token: Rate | None = None
     cache_read_input_token_cost: Rate | None = None
     cache_creation_input_token_cost: Rate | None = None
     output_cost_per_reasoning_token: Rate | None = None
+    base_model: str | None = None
+    """litellm's name of the model whose prices and limits hold, where `model` is the name of a deployment."""
+
+
+class LitellmParams(Rates):
+    """litellm's `litellm_params`: the model and how to reach it. Other keys are passed on with every request."""
+
+    model: str
+    """litellm's name, `provider/model`; a `*` in it stands for what the `*` of `model_name` stands for."""
+    api_base: str | None = None
+    api_key: SecretStr | None = None
+    """The key itself, or `os.environ/NAME`."""
+    timeout: Annotated[float, Field(gt=0)] | None = None
+    """Seconds for a whole call."""
+    stream_timeout: Annotated[float, Field(gt=0)] | None = None
+    """Seconds until the first token of a stream."""
+    max_parallel_requests: Annotated[int, Field(gt=0)] | None = None
+    """Most calls at once."""
+    rpm: Annotated[int, Field(gt=0)] | None = None
+    """Most requests a minute."""
+    tpm: Annotated[int, Field(gt=0)] | None = None
+    """Most tokens a minute."""
+    drop_params: bool | None = None
+    """Leave out what the model does not support; overrides `litellm_settings.drop_params`."""
+    additional_drop_params: tuple[str, ...] = ()
+    """Parameters that are never sent."""
+    custom_llm_provider: str | None = None
+    """The provider, where `model` does not begin with it."""
+    organization: str | None = None
+    """OpenAI's organization."""
+    extra_headers: Mapping[str, str] = {}
+    headers: Mapping[str, str] = {}
+
+
+class ModelInfo(Rates):
+    """litellm's `model_info`; overrides what the price map says."""
+
     max_input_tokens: Annotated[int, Field(gt=0)] | None = None
     max_output_tokens: Annotated[int, Field(gt=0)] | None = None
     supports_function_calling: bool | None = None
     supports_vision: bool | None = None
     supports_audio_input: bool | None = None
     supports_response_schema: bool | None = None
+
+
+UNUSED_PARAMS = frozenset(
+    {"weight", "order", "tags", "max_retries", "num_retries", "cooldown_time", "max_budget", "budget_duration",
+     "input_cost_per_second", "output_cost_per_second", "use_in_pass_through", "use_litellm_proxy", "mock_response",
+     "merge_reasoning_content_in_choices", "configurable_clientside_auth_params", "litellm_credential_name",
+     "max_file_size_mb", "default_api_key_rpm_limit", "default_api_key_tpm_limit", "litellm_trace_id"}
+)  # fmt: skip
+"""Options of litellm's router in `litellm_params`: no provider must see them."""
 
 
 class ModelEntry(BaseModel):
@@ -79,6 +113,10 @@ class RouterConfig(BaseModel):
     """Parameters of the router."""
     tradeoff: Annotated[float, Field(ge=0, le=1)] | None = None
     """Overrides `routing.tradeoff` for this entry."""
+    max_calls: Annotated[int, Field(ge=1)] | None = None
+    """Overrides `routing.max_calls` for this entry."""
+    max_latency_seconds: Annotated[float, Field(gt=0)] | None = None
+    """Overrides `routing.max_latency_seconds` for this entry."""
 
     @model_validator(mode="after")
     def _one_of(self) -> RouterConfig:
@@ -104,8 +142,36 @@ class RoutingConfig(BaseModel):
     """Order of models used when a router fails, is late or declines; by default the order of `model_list`."""
     models: tuple[str, ...] = ()
     """Models that routers may choose from; by default all."""
+    max_calls: Annotated[int, Field(ge=1)] = 4
+    """Most models called for one request by routers that compare replies; 1 gives the first token soonest."""
+    max_latency_seconds: Annotated[float, Field(gt=0)] | None = None
+    """Once this has passed no further model is called to compare replies."""
+    keep_alive: Annotated[float, Field(gt=0)] = 15.0
+    """Seconds of silence after which a streaming client gets a comment that keeps its line open."""
     timeout: Annotated[float, Field(gt=0)] = 600.0
-    """Seconds for one attempt, where the model sets none."""
+    """Seconds for one whole reply; in a stream, for the first token and between two chunks, if shorter than those."""
+    stream_timeout: Annotated[float, Field(gt=0)] = 3600.0
+    """Seconds for a whole stream."""
+    first_token_timeout: Annotated[float, Field(gt=0)] = 300.0
+    """Seconds until the first token of a stream; models that reason think for long before it."""
+    idle_timeout: Annotated[float, Field(gt=0)] = 60.0
+    """Seconds between two chunks of a stream, after the first token."""
+    retries: Annotated[int, Field(ge=0)] = 2
+    """Further rounds over a call's models where all failed for passing reasons; falling back comes first."""
+    retry_seconds: Annotated[float, Field(gt=0)] = 60.0
+    """After this time no model is called any more for a call."""
+    retry_budget: Annotated[float, Field(ge=0, le=1)] = 0.2
+    """Retries as a share of the calls of the last seconds: retries cannot make an outage worse."""
+    longest_pause: Annotated[float, Field(ge=0)] = 10.0
+    """Seconds; an upstream that asks for a longer pause before a retry is not waited for."""
+    allowed_fails: Annotated[int, Field(ge=0)] = 3
+    """Failures in a row after which a model is set aside."""
+    cooldown: Annotated[float, Field(gt=0)] = 5.0
+    """Seconds it is set aside at first; doubled with each failed trial, five minutes at most."""
+    max_inflight: Annotated[int, Field(gt=0)] = 1000
+    """Most calls at once; as many more wait for `queue_seconds`, and others get 503 with `retry-after`."""
+    queue_seconds: Annotated[float, Field(ge=0)] = 1.0
+    """Seconds a call waits for a place."""
     routers: dict[str, RouterConfig] = {}
 
 
@@ -122,97 +188,100 @@ class LedgerConfig(BaseModel):
     """Most bytes that wait on disk while Postgres is away; beyond it rows are refused, loudly."""
 
 
-class GeneralSettings(BaseModel):
-    """litellm's `general_settings`."""
-
-    model_config = ConfigDict(extra="ignore", frozen=True)
-
-    master_key: SecretStr | None = None
-
-
-class Config(BaseModel):
+class Config(LitellmSections):
     """A whole config file."""
-
-    model_config = ConfigDict(extra="ignore", frozen=True, protected_namespaces=())
 
     model_list: tuple[ModelEntry, ...] = ()
     routing: RoutingConfig = RoutingConfig()
+    """With what litellm's sections say where it says nothing itself."""
     ledger: LedgerConfig = LedgerConfig()
-    general_settings: GeneralSettings = GeneralSettings()
     source: Path | None = None
     """File it was read from."""
+    files: tuple[Path, ...] = ()
+    """That file and those it includes."""
     warnings: tuple[str, ...] = ()
-    """What was read and not used, one sentence each."""
+    """What was read and not used, in one sentence."""
 
 
 LITELLM_SECTIONS = frozenset(
     {"litellm_settings", "router_settings", "environment_variables", "general_settings", "guardrails",
-     "credential_list", "mcp_servers", "vector_store_registry", "include", "callback_settings", "files_settings",
+     "credential_list", "mcp_servers", "vector_store_registry", "callback_settings", "files_settings",
      "finetune_settings", "search_tools", "prompts", "mcp_tools", "assistant_settings", "default_team_settings",
      "model_group_alias", "cost_discount_config", "cost_margin_config"}
 )  # fmt: skip
 OWN_SECTIONS = ("model_list", "routing", "ledger")
 
 
-def load_config(path: Path) -> Config:
+def load_config(path: Path, environ: Mapping[str, str] = os.environ) -> Config:
     """Read and check a config file. Raises `ConfigError` naming file, line and key."""
+    document = read_document(path)
+    _refuse_unknown_sections(document)
+    _fill(document, environ)
     try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise ConfigError(f"config file {path} does not exist; check HULLSPEED_CONFIG or --config") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"config file {path} cannot be read: {error}") from None
-    try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        data = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f", line {mark.line + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or "not valid YAML"
-        raise ConfigError(f"{path}{where}: {problem}") from None
-    if data is None:
-        data = {}
-    if not isinstance(data, dict):
-        raise ConfigError(f"{path}, line 1: the file must hold keys and values, not a {type(data).__name__}")
-    lines = dict(_lines(node)) if node is not None else {}
-    _refuse_unknown_sections(path, data, lines)
-    try:
-        config = Config.model_validate(data)
+        config = Config.model_validate(document.data)
+        routing = RoutingConfig.model_validate({**config.said(), **document.data.get("routing", {})})
     except ValidationError as error:
-        raise _explain(path, error, lines) from None
-    update = {"source": path.resolve(), "warnings": tuple(_unused(path, data))}
+        raise _explain(document, error) from None
+    update = {
+        "routing": routing,
+        "source": path.resolve(),
+        "files": tuple(file.resolve() for file in document.files),
+        "warnings": tuple(_unused(config, document)),
+    }
     return config.model_copy(update=update)
 
 
-def _lines(node: yaml.Node, path: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[str | int, ...], int]]:
-    """Pairs of (path of a key, its line counted from 1)."""
-    yield path, node.start_mark.line + 1
-    if isinstance(node, yaml.MappingNode):
-        for key, value in node.value:
-            for where, line in _lines(value, (*path, key.value)):
-                yield where, key.start_mark.line + 1 if where == (*path, key.value) else line
-    elif isinstance(node, yaml.SequenceNode):
-        for index, value in enumerate(node.value):
-            yield from _lines(value, (*path, index))
+def _fill(document: Document, environ: Mapping[str, str]) -> None:
+    """Put the values of environment variables in place of their names.
+
+    Those of `litellm_params` that may be text are left to the catalog, which says where a key came from.
+    """
+    for section, value in document.data.items():
+        if section != "model_list" or not isinstance(value, list):
+            document.data[section] = _filled(value, (section,), document, environ)
+            continue
+        for index, entry in enumerate(value):
+            for part, inner in entry.items() if isinstance(entry, dict) else ():
+                where: Key = (section, index, part)
+                if part != "litellm_params" or not isinstance(inner, dict):
+                    entry[part] = _filled(inner, where, document, environ)
+                    continue
+                for name in inner.keys() & NUMBERS:
+                    inner[name] = _filled(inner[name], (*where, name), document, environ)
 
 
-def _refuse_unknown_sections(path: Path, data: dict[Any, Any], lines: dict[tuple[str | int, ...], int]) -> None:
-    for key in data:
+NUMBERS = frozenset(
+    {*Rates.model_fields, "timeout", "stream_timeout", "max_parallel_requests", "rpm", "tpm", "drop_params"}
+) - {"base_model"}  # fmt: skip
+
+
+def _filled(value: Any, where: Key, document: Document, environ: Mapping[str, str]) -> Any:
+    if isinstance(value, dict):
+        return {name: _filled(inner, (*where, name), document, environ) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_filled(inner, (*where, index), document, environ) for index, inner in enumerate(value)]
+    if not isinstance(value, str) or not value.startswith("os.environ/"):
+        return value
+    name = value.removeprefix("os.environ/")
+    if not environ.get(name):
+        key = ".".join(map(str, where))
+        raise ConfigError(f"{document.place(where)}: `{key}`: is taken from {name}, which is not set", param=name)
+    return environ[name]
+
+
+def _refuse_unknown_sections(document: Document) -> None:
+    for key in document.data:
         if key in OWN_SECTIONS or key in LITELLM_SECTIONS:
             continue
         near = difflib.get_close_matches(str(key), [*OWN_SECTIONS, *LITELLM_SECTIONS], n=1)
         hint = f"; did you mean `{near[0]}`?" if near else f"; known are {', '.join(OWN_SECTIONS)} and litellm's own"
-        raise ConfigError(f"{path}, line {lines.get((str(key),), 1)}: unknown key `{key}`{hint}", param=str(key))
+        raise ConfigError(f"{document.place((str(key),))}: unknown key `{key}`{hint}", param=str(key))
 
 
-def _explain(path: Path, error: ValidationError, lines: dict[tuple[str | int, ...], int]) -> ConfigError:
+def _explain(document: Document, error: ValidationError) -> ConfigError:
     first = error.errors(include_url=False, include_input=False)[0]
     where = tuple(first["loc"])
     key = ".".join(str(part) for part in where)
-    known = where
-    while known and known not in lines:
-        known = known[:-1]
-    line = lines.get(known, 1)
     message = first["msg"].removeprefix("Value error, ")
     if first["type"] == "extra_forbidden":
         names = _field_names(where[:-1])
@@ -220,7 +289,7 @@ def _explain(path: Path, error: ValidationError, lines: dict[tuple[str | int, ..
         message = "unknown key" + (f"; did you mean `{near[0]}`?" if near else f"; known are {', '.join(names)}")
     elif first["type"] == "missing":
         message = "is missing"
-    return ConfigError(f"{path}, line {line}: `{key}`: {message}", param=key)
+    return ConfigError(f"{document.place(where)}: `{key}`: {message}", param=key)
 
 
 def _field_names(where: tuple[str | int, ...]) -> list[str]:
@@ -236,15 +305,17 @@ def _field_names(where: tuple[str | int, ...]) -> list[str]:
     return list(model.model_fields)
 
 
-def _unused(path: Path, data: dict[Any, Any]) -> Iterator[str]:
+def _unused(config: Config, document: Document) -> Iterator[str]:
     """One sentence that lists what of litellm's was read and not used."""
-    ignored = [key for key in data if key in LITELLM_SECTIONS and key != "general_settings"]
-    general = data.get("general_settings")
-    if isinstance(general, dict):
-        ignored += [f"general_settings.{key}" for key in general if key != "master_key"]
+    data = document.data
+    ignored = [key for key in data if key in LITELLM_SECTIONS and key not in LitellmSections.model_fields]
+    ignored += unused_settings(data)
+    for entry in config.model_list:
+        ignored += [f"model_list.litellm_params.{key}" for key in (entry.litellm_params.model_extra or {})
+                    if key in UNUSED_PARAMS]  # fmt: skip
+    names = [entry.model_name for entry in config.model_list] + list(config.router_settings.model_group_alias)
+    for key in ("fallbacks", "context_window_fallbacks"):
+        ignored += [f"{key} of `{name}`, which model_list does not have" for name in getattr(config, key)
+                    if not any(fnmatchcase(name, pattern) for pattern in names) and name != "*"]  # fmt: skip
     if ignored:
-        yield f"{path}: not used by Hullspeed: {', '.join(sorted(ignored))}"
-    names = [entry.get("model_name") for entry in data.get("model_list") or () if isinstance(entry, dict)]
-    doubled = sorted({str(name) for name in names if names.count(name) > 1})
-    if doubled:
-        yield f"{path}: several entries of model_list share a model_name; the first one serves: {', '.join(doubled)}"
+        yield f"{document.files[0]}: not used by Hullspeed: {', '.join(sorted(set(ignored)))}"

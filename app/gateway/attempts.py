@@ -1,4 +1,4 @@
-"""Walking down the ranking: one attempt per model until one answers.
+"""Calling models: one of them, or down a ranking until one answers.
 
 Another model may take over until the first content has gone out to the client; a chunk that carries only a role is
 held back until then. After that, two models' words are never spliced.
@@ -7,7 +7,7 @@ held back until then. After that, two models' words are never spliced.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from decimal import Decimal
@@ -18,28 +18,54 @@ import msgspec
 
 from app.core.types import Attempt, AttemptOutcome, Price, Usage
 from app.gateway.call import OpenCall
-from app.gateway.catalog import Catalog, Model
+from app.gateway.catalog import Catalog
 from app.gateway.chat import ChatRequest, Fields, upstream_fields
+from app.gateway.health import Fleet, Health, HealthRules
 from app.gateway.pricing import cost_of
 from app.gateway.replies import Reply, estimate, read_reply
+from app.gateway.retries import RetryBudget, RetryRules, pause
 from app.gateway.upstream import (
     Upstream,
     UpstreamError,
     UpstreamRequest,
     broken_reply,
     error_from_reply,
+    saturated,
+    timed_out,
 )
 from routers import Query
 
+
+@dataclass(frozen=True)
+class Limits:
+    """How long an upstream may take, in seconds."""
+
+    total: float = 600.0
+    """For a whole reply, where the model sets none."""
+    first_token: float = 300.0
+    """Until the first content of a stream."""
+    idle: float = 60.0
+    """Between two chunks of a stream after that."""
+    stream: float = 3600.0
+    """For a stream from its first byte to its last."""
+
+
+ABANDONED = "abandoned"
+"""Message of the cancellation of an attempt that Hullspeed itself gives up."""
+
 Answer = TypeVar("Answer")
+Ask = Callable[["OpenAttempt", UpstreamRequest], Awaitable[Answer]]
+"""How one model is asked. Closes the attempt where it returns a whole reply."""
 
 
 class OpenAttempt:
     """One call to one model while it runs; put on the call's list when it is over, once."""
 
-    def __init__(self, call: OpenCall, model: Model, prompt_characters: int) -> None:
+    def __init__(self, call: OpenCall, health: Health, prompt_characters: int) -> None:
         self.call = call
-        self.model = model
+        self.model = health.model
+        self._health = health
+        health.begin()
         self.started = perf_counter()
         self.finish_reason: str | None = None
         self.first_token: float | None = None
@@ -83,7 +109,7 @@ class OpenAttempt:
         assert not self._closed
         self._closed = True
         # An error before the first token is not billed by any provider we know; a reply, or a part of one, is.
-        billed = outcome in ("ok", "truncated", "client_cancelled")
+        billed = outcome in ("ok", "truncated", "client_cancelled", "abandoned")
         usage = self.usage if billed else self._usage
         price: Price | None = self.model.price
         cost = None if usage is None else cost_of(usage, price)
@@ -105,7 +131,21 @@ class OpenAttempt:
             error=error.message if error else None,
         )
         self.call.attempts.append(attempt)
+        self._judge(attempt, error)
         return attempt
+
+    def _judge(self, attempt: Attempt, error: UpstreamError | None) -> None:
+        """Tell the deployment's health how it went."""
+        health, usage = self._health, attempt.usage
+        health.end(0 if usage is None else usage.prompt_tokens + usage.completion_tokens)
+        if attempt.outcome == "ok":
+            health.succeeded(attempt.latency)
+        elif error is None or error.blame == "nobody":
+            health.unjudged()
+        elif error.blame == "limit":
+            health.limited(error.pause)
+        else:
+            health.failed()
 
     @property
     def is_open(self) -> bool:
@@ -135,98 +175,218 @@ class StreamAnswer:
 class Attempts:
     """Calls models in the order of a decision."""
 
-    def __init__(self, catalog: Catalog, upstreams: Mapping[str, Upstream], timeout: float) -> None:
+    def __init__(
+        self,
+        catalog: Catalog,
+        upstreams: Mapping[str, Upstream],
+        limits: Limits | None = None,
+        rules: RetryRules | None = None,
+        fleet: Fleet | None = None,
+    ) -> None:
         self.catalog = catalog
         self.upstreams = upstreams
-        self.timeout = timeout
-        """Seconds for one attempt, where the model sets none."""
+        self.limits = limits or Limits()
+        self.rules = rules or RetryRules()
+        self.fleet = fleet or Fleet(catalog, HealthRules())
+        self.budget = RetryBudget(self.rules.budget)
+        self._without_usage: set[int] = set()
+        """Deployments (by `id`) that refuse `stream_options`."""
 
-    async def whole(self, call: OpenCall, chat: ChatRequest, fields: Fields) -> WholeAnswer:
-        """The first whole reply. Raises the last `UpstreamError` where no model answers."""
+    async def one(self, call: OpenCall, chat: ChatRequest, fields: Fields, model: str) -> WholeAnswer:
+        """The whole reply of one model, however the client wants it. Raises `UpstreamError`."""
+        return await self._model(call, chat, fields, model, self._whole, stream=False)
 
-        async def ask(attempt: OpenAttempt, request: UpstreamRequest) -> WholeAnswer:
-            answer = await self.upstreams[attempt.model.upstream].complete(request)
-            reply, body = attempt.read(answer.body)
-            if not reply.choices:
-                raise broken_reply(attempt.model, "no choices in it")
-            return WholeAnswer(attempt.close("ok"), reply, body, answer.headers)
+    async def whole(self, call: OpenCall, chat: ChatRequest, fields: Fields, ranking: Sequence[str]) -> WholeAnswer:
+        """The first whole reply down the ranking. Raises the last `UpstreamError` where no model answers."""
+        return await self._walk(call, chat, fields, ranking, self._whole, stream=False)
 
-        return await self._walk(call, chat, fields, ask)
+    async def stream(self, call: OpenCall, chat: ChatRequest, fields: Fields, ranking: Sequence[str]) -> StreamAnswer:
+        """The first stream down the ranking that brings content. Raises the last `UpstreamError` where none does."""
+        return await self._walk(call, chat, fields, ranking, self._stream, stream=True)
 
-    async def stream(self, call: OpenCall, chat: ChatRequest, fields: Fields) -> StreamAnswer:
-        """The first stream that brings content. Raises the last `UpstreamError` where no model's does."""
+    async def _whole(self, attempt: OpenAttempt, request: UpstreamRequest) -> WholeAnswer:
+        answer = await self.upstreams[attempt.model.upstream].complete(request)
+        reply, body = attempt.read(answer.body)
+        if not reply.choices:
+            raise broken_reply(attempt.model, "no choices in it")
+        return WholeAnswer(attempt.close("ok"), reply, body, answer.headers)
 
-        async def ask(attempt: OpenAttempt, request: UpstreamRequest) -> StreamAnswer:
-            answer = await self.upstreams[attempt.model.upstream].stream(request)
-            chunks = cast("AsyncGenerator[bytes]", answer.chunks)
-            held: list[tuple[Reply, Fields]] = []
-            try:
-                async for data in chunks:
-                    held.append(attempt.read(data))
-                    if held[-1][0].has_content:
-                        attempt.saw_content()
-                        break
-                else:
-                    _check_finished(attempt)
-            except BaseException:
-                await chunks.aclose()
-                raise
-            return StreamAnswer(attempt, _resume(attempt, held, chunks), answer.headers)
-
-        return await self._walk(call, chat, fields, ask)
+    async def _stream(self, attempt: OpenAttempt, request: UpstreamRequest) -> StreamAnswer:
+        patience = min(self.limits.first_token, request.timeout)
+        try:
+            async with asyncio.timeout(patience):
+                answer = await self.upstreams[attempt.model.upstream].stream(request)
+                chunks = cast("AsyncGenerator[bytes]", answer.chunks)
+                held: list[tuple[Reply, Fields]] = []
+                try:
+                    async for data in chunks:
+                        held.append(attempt.read(data))
+                        if held[-1][0].has_content:
+                            attempt.saw_content()
+                            break
+                    else:
+                        _check_finished(attempt)
+                except BaseException:
+                    await chunks.aclose()
+                    raise
+        except TimeoutError:
+            raise timed_out(attempt.model, patience) from None
+        rest = _resume(attempt, held, chunks, min(self.limits.idle, request.timeout), self.limits.stream)
+        return StreamAnswer(attempt, rest, answer.headers)
 
     async def _walk(
         self,
         call: OpenCall,
         chat: ChatRequest,
         fields: Fields,
-        ask: Callable[[OpenAttempt, UpstreamRequest], Awaitable[Answer]],
+        ranking: Sequence[str],
+        ask: Ask[Answer],
+        *,
+        stream: bool,
     ) -> Answer:
-        assert call.decision is not None
-        query = Query(chat.messages, ())
+        """Down the ranking, then again over the models that failed for passing reasons, as the rules allow."""
+        self.budget.called()
+        waiting = list(ranking)
         too_small = 0
+        # A client that retries by itself must not multiply with our own retries.
+        rounds = max(self.rules.retries - call.head.client_retries, 0)
+        for number in range(rounds + 1):
+            passing: list[str] = []
+            asked: list[float] = []
+            failure: UpstreamError | None = None
+            for name in waiting:
+                window = self.catalog[name].context_window
+                if too_small and window is not None and window <= too_small:
+                    continue
+                try:
+                    answer = await self._model(call, chat, fields, name, ask, stream=stream)
+                except UpstreamError as error:
+                    failure = error
+                    if not error.next_model:
+                        raise
+                    if error.too_long:
+                        too_small = max(too_small, window or 0)
+                    elif error.retry:
+                        passing.append(name)
+                        asked.append(error.pause or 0.0)
+                    if call.elapsed() >= self.rules.seconds:
+                        raise
+                else:
+                    call.model = name
+                    return answer
+            assert failure is not None
+            seconds = pause(number, min(asked, default=None))
+            if (
+                not passing
+                or number == rounds
+                or seconds > self.rules.longest_pause
+                or call.elapsed() + seconds >= self.rules.seconds
+                or not self.budget.spend()
+            ):
+                raise failure
+            await asyncio.sleep(seconds)
+            waiting = passing
+        raise AssertionError("the last round raises")
+
+    async def _model(
+        self, call: OpenCall, chat: ChatRequest, fields: Fields, name: str, ask: Ask[Answer], *, stream: bool
+    ) -> Answer:
+        """One model: its deployments one after the other, while what fails is the deployment."""
         failure: UpstreamError | None = None
-        for ranked in call.decision.ranking:
-            model = self.catalog[ranked.model]
-            if too_small and model.context_window is not None and model.context_window <= too_small:
+        healths = self.fleet.order(name)
+        for health in healths:
+            if health.is_full or (failure is not None and health.is_out):
+                failure = failure or saturated(health.model, health.room_in)
                 continue
-            request = UpstreamRequest(
-                model=model,
-                fields=upstream_fields(chat, fields, model),
-                stream=bool(chat.stream),
-                timeout=model.timeout or self.timeout,
-                prompt=query.text,
-                item=call.head.item,
-            )
-            attempt = OpenAttempt(call, model, query.length)
             try:
-                answer = await ask(attempt, request)
+                return await self._deployment(call, chat, fields, health, ask, stream=stream)
             except UpstreamError as error:
-                attempt.close(error.outcome, error)
                 failure = error
-                if not error.next_model:
+                if error.blame == "nobody":
                     break
-                if error.too_long:
-                    too_small = max(too_small, model.context_window or 0)
-            except asyncio.CancelledError:
-                attempt.close("client_cancelled")
-                raise
-            else:
-                call.model = model.name
-                return answer
         assert failure is not None
         raise failure
 
+    async def _deployment(
+        self, call: OpenCall, chat: ChatRequest, fields: Fields, health: Health, ask: Ask[Answer], *, stream: bool
+    ) -> Answer:
+        usage = id(health.model) not in self._without_usage
+        try:
+            return await self._attempt(call, chat, fields, health, ask, stream=stream, usage=usage)
+        except UpstreamError as error:
+            if not (stream and usage and _refuses_usage(error)):
+                raise
+        # Not every server knows OpenAI's `stream_options`: asked once more without, and remembered.
+        self._without_usage.add(id(health.model))
+        return await self._attempt(call, chat, fields, health, ask, stream=stream, usage=False)
+
+    async def _attempt(
+        self,
+        call: OpenCall,
+        chat: ChatRequest,
+        fields: Fields,
+        health: Health,
+        ask: Ask[Answer],
+        *,
+        stream: bool,
+        usage: bool,
+    ) -> Answer:
+        model, query = health.model, Query(chat.messages, ())
+        request = UpstreamRequest(
+            model=model,
+            fields=upstream_fields(chat, fields, model, stream=stream, usage=usage),
+            stream=stream,
+            timeout=model.timeout or self.limits.total,
+            prompt=query.text,
+            item=call.head.item,
+        )
+        attempt = OpenAttempt(call, health, query.length)
+        try:
+            return await ask(attempt, request)
+        except UpstreamError as error:
+            attempt.close(error.outcome, error)
+            raise
+        except asyncio.CancelledError as cancelled:
+            attempt.close("abandoned" if cancelled.args == (ABANDONED,) else "client_cancelled")
+            raise
+        except Exception:
+            # A fault of ours: the attempt is on record all the same, and the deployment is not to blame.
+            attempt.close("error")
+            raise
+
+
+def _refuses_usage(error: UpstreamError) -> bool:
+    return error.upstream_status in (400, 422) and (
+        error.param in ("stream_options", "stream_options.include_usage") or "stream_options" in error.message
+    )
+
 
 async def _resume(
-    attempt: OpenAttempt, held: list[tuple[Reply, Fields]], chunks: AsyncGenerator[bytes]
+    attempt: OpenAttempt,
+    held: list[tuple[Reply, Fields]],
+    chunks: AsyncGenerator[bytes],
+    idle: float,
+    total: float,
 ) -> AsyncGenerator[tuple[Reply, Fields]]:
-    """The chunks held back, then the rest as they come."""
+    """The chunks held back, then the rest as they come; `idle`, `total`: seconds between two and for all of them."""
+    loop = asyncio.get_running_loop()
+    end = loop.time() + total - (perf_counter() - attempt.started)
     async with aclosing(chunks):
         for pair in held:
             yield pair
-        async for data in chunks:
-            yield attempt.read(data)
+        waited = idle
+        try:
+            async with asyncio.timeout(idle) as limit:
+                async for data in chunks:
+                    pair = attempt.read(data)
+                    # The clock stands still while the client is slow: that is not the upstream's fault.
+                    limit.reschedule(None)
+                    yield pair
+                    now = loop.time()
+                    waited = min(idle, max(end - now, 0.0))
+                    limit.reschedule(now + waited)
+        except TimeoutError:
+            raise timed_out(attempt.model, idle if waited == idle else total) from None
         _check_finished(attempt)
 
 

@@ -6,13 +6,16 @@ import datetime
 import difflib
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
-from app.core.config import Config, ModelEntry
+from app.core.config import UNUSED_PARAMS, Config, ModelEntry
 from app.core.errors import ConfigError, ModelNotFound
 from app.core.types import Price
+from app.gateway.fallbacks import DEFAULT, Fallbacks
 from app.gateway.pricing import Listing, decimal, find_listing, price_map_source
+from app.gateway.wildcards import Wildcard, Wildcards
 from routers import Candidate
 
 OPENAI_SPEAKING: Mapping[str, tuple[str, tuple[str, ...]]] = {
@@ -73,8 +76,22 @@ class Model:
     mean_cost: float | None = None
     """Observed mean USD per call, where there are recorded outcomes."""
     timeout: float | None = None
+    first_token_timeout: float | None = None
+    """Seconds until the first content of a stream; None: what holds for all."""
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Sent with every request of the direct path."""
+    dropped: frozenset[str] = frozenset()
+    """Parameters that are never sent."""
+    drop_params: bool = False
+    """Whether a parameter that the model turns out not to support is left out rather than fail the request."""
     params: Mapping[str, Any] = field(default_factory=dict)
     """Extra parameters of `litellm_params`, sent with every request."""
+    max_inflight: int | None = None
+    """Most calls at once."""
+    rpm: int | None = None
+    """Most requests a minute."""
+    tpm: int | None = None
+    """Most tokens a minute."""
     description: str | None = None
 
     def as_candidate(self) -> Candidate:
@@ -91,16 +108,32 @@ class Model:
 
 
 class Catalog(Mapping[str, Model]):
-    """Models by name, in the order of the configuration."""
+    """Models by name, in the order of the configuration; several entries of one name are deployments of one model."""
 
-    def __init__(self, models: Iterable[Model], source: str) -> None:
-        self._models = {model.name: model for model in models}
+    def __init__(
+        self,
+        models: Iterable[Model],
+        source: str,
+        *,
+        aliases: Mapping[str, str] | None = None,
+        wildcards: Wildcards | None = None,
+        fallbacks: Fallbacks | None = None,
+    ) -> None:
+        """`aliases`: further names of models. Neither they nor wildcards are listed or candidates of routers."""
+        self._deployments: dict[str, tuple[Model, ...]] = {}
+        for model in models:
+            self._deployments[model.name] = (*self._deployments.get(model.name, ()), model)
+        # Prices, window and capabilities are those of the first.
+        self._models = {name: deployments[0] for name, deployments in self._deployments.items()}
         self.source = source
         """Where the catalog comes from, for people."""
+        self.aliases = aliases or {}
+        self.wildcards = wildcards or Wildcards()
+        self.fallbacks = fallbacks or Fallbacks()
         self.candidates = {model.name: model.as_candidate() for model in self._models.values()}
 
     def __getitem__(self, name: str) -> Model:
-        return self._models[name]
+        return self.deployments(name)[0]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._models)
@@ -108,11 +141,26 @@ class Catalog(Mapping[str, Model]):
     def __len__(self) -> int:
         return len(self._models)
 
+    def deployments(self, name: str) -> tuple[Model, ...]:
+        """The entries that share a name, in order; made now where a wildcard stands for it. Raises `KeyError`."""
+        found = self._deployments.get(name) or self.wildcards.find(name)
+        if not found:
+            raise KeyError(name)
+        return found
+
+    def lists(self, name: str) -> bool:
+        """Whether the configuration itself has the name, as a model or an alias."""
+        return name in self._models or name in self.aliases
+
+    def label(self, name: str) -> str:
+        """The name in metrics."""
+        return name if name in self._models else self.wildcards.label(name) or name
+
     def find(self, name: str) -> Model:
-        """The model called `name`; raises `ModelNotFound` that says what there is."""
-        model = self._models.get(name)
+        """The model that a client calls `name`; raises `ModelNotFound` that says what there is."""
+        model = self.get(self.aliases.get(name, name))
         if model is None:
-            near = difflib.get_close_matches(name, [*self._models, "auto"], n=1, cutoff=0.5)
+            near = difflib.get_close_matches(name, [*self._models, *self.aliases, "auto"], n=1, cutoff=0.5)
             hint = f"Did you mean `{near[0]}`?" if near else "GET /v1/models lists what there is."
             raise ModelNotFound(f"The model `{name}` does not exist here. {hint}", param="model")
         return model
@@ -120,10 +168,42 @@ class Catalog(Mapping[str, Model]):
 
 def catalog_from_config(config: Config, environ: Mapping[str, str] = os.environ) -> Catalog:
     """The models of `model_list`. Raises `ConfigError` naming the entry."""
-    models: dict[str, Model] = {}
+    models, wildcards = [], []
     for entry in config.model_list:
-        models.setdefault(entry.model_name, _model_from(entry, environ))
-    return Catalog(models.values(), f"{config.source}" if config.source else "config")
+        make = partial(_model_from, entry, config, environ)
+        name, litellm_model = entry.model_name, entry.litellm_params.model
+        # Made for a wildcard too, and thrown away: what is missing is said when the file is read.
+        model = make(name, litellm_model)
+        if "*" in name:
+            wildcards.append(Wildcard(name, litellm_model, make))
+        else:
+            models.append(model)
+    aliases = {name: alias.model for name, alias in config.router_settings.model_group_alias.items()}
+    source = f"{config.source}" if config.source else "config"
+    catalog = Catalog(models, source, aliases=aliases, wildcards=Wildcards(wildcards))
+    for name, model_name in aliases.items():
+        _known(catalog, model_name, f"router_settings.model_group_alias.{name}")
+    catalog.fallbacks = Fallbacks(
+        _chains(catalog, config, "fallbacks"), _chains(catalog, config, "context_window_fallbacks")
+    )
+    return catalog
+
+
+def _chains(catalog: Catalog, config: Config, key: str) -> dict[str, tuple[str, ...]]:
+    """litellm's fallbacks by the names that models have here."""
+    chains: Mapping[str, tuple[str, ...]] = getattr(config, key)
+    return {
+        catalog.aliases.get(name, name): tuple(_known(catalog, model, f"{key}.{name}") for model in models)
+        for name, models in chains.items()
+    }
+
+
+def _known(catalog: Catalog, name: str, where: str) -> str:
+    """The model's own name. Raises `ConfigError` where there is none."""
+    try:
+        return catalog.find(name).name
+    except ModelNotFound as error:
+        raise ConfigError(f"{where}: {error.message}", param=where) from None
 
 
 def catalog_from_environment(environ: Mapping[str, str] = os.environ) -> Catalog:
@@ -142,40 +222,69 @@ def catalog_from_environment(environ: Mapping[str, str] = os.environ) -> Catalog
     return Catalog(models, f"the keys in the environment ({', '.join(keys)})" if keys else "nothing")
 
 
-def _model_from(entry: ModelEntry, environ: Mapping[str, str]) -> Model:
+def _model_from(entry: ModelEntry, config: Config, environ: Mapping[str, str], name: str, litellm_model: str) -> Model:
+    """The model of an entry, called `name`; for a wildcard, name and litellm's name are those that were asked for."""
     params, info = entry.litellm_params, entry.model_info
-    listing = find_listing(params.model)
-    rates = {
-        name: getattr(params, name, None) if getattr(params, name, None) is not None else getattr(info, name)
-        for name in ("input_cost_per_token", "output_cost_per_token")
-    }
-    price = _price(listing)
-    if rates["input_cost_per_token"] is not None and rates["output_cost_per_token"] is not None:
-        price = Price(
-            input=rates["input_cost_per_token"],
-            output=rates["output_cost_per_token"],
-            cached_input=info.cache_read_input_token_cost,
-            cache_write=info.cache_creation_input_token_cost,
-            reasoning=info.output_cost_per_reasoning_token,
-        )
-    elif any(rate is not None for rate in rates.values()):
-        missing = next(name for name, rate in rates.items() if rate is None)
-        raise ConfigError(f"model_list: `{entry.model_name}` sets one price without the other; add `{missing}`")
-    api_key = None if params.api_key is None else params.api_key.get_secret_value()
-    extras = {name: _from_environ(value, environ) for name, value in (params.model_extra or {}).items()}
-    return resolve(
-        entry.model_name,
-        params.model,
+    listing = find_listing(info.base_model or params.base_model or litellm_model)
+    drop = config.litellm_settings.drop_params if params.drop_params is None else params.drop_params
+    extras = {key: value for key, value in (params.model_extra or {}).items() if key not in UNUSED_PARAMS}
+    headers = {**params.headers, **params.extra_headers}
+    model = resolve(
+        name,
+        litellm_model,
         environ=environ,
         listing=listing,
-        price=price,
+        provider=params.custom_llm_provider,
+        price=_own_price(entry) or _price(listing),
         base_url=_from_environ(params.api_base, environ),
-        api_key=api_key,
+        api_key=None if params.api_key is None else params.api_key.get_secret_value(),
         timeout=params.timeout,
-        params=extras,
+        params=_from_environ(extras, environ),
+        max_inflight=params.max_parallel_requests or config.deployment_max_inflight,
+        rpm=params.rpm,
+        tpm=params.tpm,
         context_window=info.max_input_tokens,
         max_output=info.max_output_tokens,
         capabilities=_capabilities(listing, info),
+    )
+    model = replace(model, first_token_timeout=params.stream_timeout, drop_params=drop)
+    if model.upstream == "direct":
+        if params.organization:
+            headers["OpenAI-Organization"] = params.organization
+        # Names in lower case: a configured header takes the place of ours.
+        named = {key.lower(): value for key, value in _from_environ(headers, environ).items()}
+        return replace(model, headers=named, dropped=frozenset(params.additional_drop_params))
+    # litellm's own options go to litellm.
+    options: dict[str, Any] = {
+        "drop_params": drop or None,
+        "additional_drop_params": list(params.additional_drop_params) or None,
+        "custom_llm_provider": params.custom_llm_provider,
+        "organization": params.organization,
+        "extra_headers": headers or None,
+    }
+    given = {key: value for key, value in options.items() if value is not None}
+    return replace(model, params={**model.params, **_from_environ(given, environ)})
+
+
+def _own_price(entry: ModelEntry) -> Price | None:
+    """The price that the entry itself sets. Raises `ConfigError` where it is half a price."""
+
+    def rate(name: str) -> Any:
+        own = getattr(entry.litellm_params, name)
+        return own if own is not None else getattr(entry.model_info, name)
+
+    names = ("input_cost_per_token", "output_cost_per_token")
+    missing = [name for name in names if rate(name) is None]
+    if len(missing) == 1:
+        raise ConfigError(f"model_list: `{entry.model_name}` sets one price without the other; add `{missing[0]}`")
+    if missing:
+        return None
+    return Price(
+        input=rate("input_cost_per_token"),
+        output=rate("output_cost_per_token"),
+        cached_input=rate("cache_read_input_token_cost"),
+        cache_write=rate("cache_creation_input_token_cost"),
+        reasoning=rate("output_cost_per_reasoning_token"),
     )
 
 
@@ -185,6 +294,7 @@ def resolve(
     *,
     environ: Mapping[str, str] = os.environ,
     listing: Listing | None = None,
+    provider: str | None = None,
     price: Price | None = None,
     base_url: str | None = None,
     api_key: str | None = None,
@@ -193,12 +303,19 @@ def resolve(
     context_window: int | None = None,
     max_output: int | None = None,
     capabilities: frozenset[str] | None = None,
+    max_inflight: int | None = None,
+    rpm: int | None = None,
+    tpm: int | None = None,
 ) -> Model:
     """A catalog entry for litellm's `provider/model`: its provider, upstream, URL and key worked out.
 
+    `listing`: where price, limits and capabilities come from. `provider`: where the name does not begin with it.
     Raises `ConfigError` where a named environment variable is empty or a URL is needed and not given.
     """
-    provider, target = _split(litellm_model, listing)
+    if provider is None:
+        provider, target = _split(litellm_model, find_listing(litellm_model))
+    else:
+        target = litellm_model.removeprefix(f"{provider}/")
     key_name: str | None = "api_key in the config"
     if api_key is not None and api_key.startswith("os.environ/"):
         key_name = api_key.removeprefix("os.environ/")
@@ -232,6 +349,9 @@ def resolve(
         capabilities=capabilities if capabilities is not None else _capabilities(listing, None),
         timeout=timeout,
         params=params or {},
+        max_inflight=max_inflight,
+        rpm=rpm,
+        tpm=tpm,
     )
 
 
@@ -291,6 +411,10 @@ def _whole(value: Any) -> int | None:
 
 def _from_environ(value: Any, environ: Mapping[str, str]) -> Any:
     """litellm's `os.environ/NAME` anywhere in the parameters."""
+    if isinstance(value, Mapping):
+        return {key: _from_environ(inner, environ) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_from_environ(inner, environ) for inner in value]
     if isinstance(value, str) and value.startswith("os.environ/"):
         name = value.removeprefix("os.environ/")
         if not environ.get(name):

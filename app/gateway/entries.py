@@ -6,10 +6,14 @@ import difflib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from app.core.config import Config, RouterConfig
+from app.core.config import Config, RouterConfig, RoutingConfig
 from app.core.errors import ConfigError
+from app.gateway.attempts import Attempts, Limits
 from app.gateway.catalog import Catalog
 from app.gateway.decide import RouterEntry, RoutingRules
+from app.gateway.health import Fleet
+from app.gateway.retries import RetryRules
+from app.gateway.upstream import Upstream
 from routers import Router, registry
 from routers.artifacts import ArtifactError, load
 
@@ -33,7 +37,7 @@ def build_entries(config: Config, given: Mapping[str, Router] | None = None) -> 
         if router.bench_only:
             raise ConfigError(f"routing.routers.{name}: `{router.name}` works in a bench only, not when serving")
         own = tradeoff if wanted.tradeoff is None else wanted.tradeoff
-        entries[name] = RouterEntry(name, router, own)
+        entries[name] = RouterEntry(name, router, own, wanted.max_calls, wanted.max_latency_seconds)
     for name, router in (given or {}).items():
         entries[name] = RouterEntry(name, router, tradeoff)
     for name in registry.names():
@@ -76,7 +80,22 @@ def build_rules(config: Config, catalog: Catalog, entries: Mapping[str, RouterEn
                 raise _unknown(key, "model", name, catalog)
     models = routing.models or tuple(catalog)
     fallback = (*routing.fallback, *(name for name in models if name not in routing.fallback))
-    return RoutingRules(default, routing.deadline, fallback, frozenset(models))
+    return RoutingRules(
+        default, routing.deadline, fallback, frozenset(models), routing.max_calls, routing.max_latency_seconds
+    )
+
+
+def build_attempts(
+    routing: RoutingConfig, catalog: Catalog, upstreams: Mapping[str, Upstream], fleet: Fleet
+) -> Attempts:
+    """How models are called, by the limits and rules of `routing:`."""
+    return Attempts(
+        catalog,
+        upstreams,
+        Limits(routing.timeout, routing.first_token_timeout, routing.idle_timeout, routing.stream_timeout),
+        RetryRules(routing.retries, routing.longest_pause, routing.retry_seconds, routing.retry_budget),
+        fleet,
+    )
 
 
 def _unknown(key: str, what: str, name: str, known: Iterable[str]) -> ConfigError:

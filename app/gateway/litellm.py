@@ -217,6 +217,8 @@ def _arguments(request: UpstreamRequest, steering: frozenset[str]) -> dict[str, 
                 type="invalid_request_error",
                 param=name,
                 next_model=False,
+                retry=False,
+                blame="nobody",
             )
     arguments = {name: value for name, value in given.items() if name not in OURS}
     arguments |= {

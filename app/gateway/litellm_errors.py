@@ -76,6 +76,7 @@ def _without_key(request: UpstreamRequest) -> UpstreamError:
         status=401,
         type="authentication_error",
         code="invalid_api_key",
+        retry=False,
     )
 
 

@@ -86,5 +86,11 @@ class RecordedUpstream:
 
 def _missing(message: str) -> UpstreamError:
     return UpstreamError(
-        message, status=404, type="invalid_request_error", code="outcome_not_recorded", next_model=False
+        message,
+        status=404,
+        type="invalid_request_error",
+        code="outcome_not_recorded",
+        next_model=False,
+        retry=False,
+        blame="nobody",
     )

@@ -8,9 +8,11 @@ chat completion, a stream yields the JSON of its chunks. Two real implementation
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from email.utils import parsedate_to_datetime
+from typing import Any, Literal, Protocol
 from urllib.parse import urlsplit
 
 import msgspec
@@ -18,6 +20,10 @@ import msgspec
 from app.core.errors import HullspeedError
 from app.core.types import AttemptOutcome
 from app.gateway.catalog import Model
+
+Blame = Literal["deployment", "limit", "nobody"]
+"""`deployment`: it is broken or badly set up. `limit`: it works and wants to be left alone for a while. `nobody`: the
+request was at fault."""
 
 FORWARDED = ("retry-after", "retry-after-ms")
 FORWARDED_PREFIX = "x-ratelimit-"
@@ -87,6 +93,8 @@ class UpstreamError(HullspeedError):
         next_model: bool = True,
         upstream_status: int | None = None,
         headers: Mapping[str, str] | None = None,
+        retry: bool = True,
+        blame: Blame = "deployment",
     ) -> None:
         super().__init__(message, param=param)
         self.status = status
@@ -97,6 +105,26 @@ class UpstreamError(HullspeedError):
         """Whether another model may do better; a request that is itself at fault goes no further."""
         self.upstream_status = upstream_status
         self.headers = dict(headers or {})
+        self.retry = retry
+        """Whether the same model may do better a little later."""
+        self.blame: Blame = blame
+        """What the failure says of the deployment."""
+
+    @property
+    def pause(self) -> float | None:
+        """Seconds to wait before the next try, where the upstream said so (RFC 9110, 10.2.3)."""
+        for name, unit in (("retry-after-ms", 1000.0), ("retry-after", 1.0)):
+            text = self.headers.get(name, "").strip()
+            try:
+                return max(float(text) / unit, 0.0)
+            except ValueError:
+                pass
+            try:
+                when = parsedate_to_datetime(text)
+            except (ValueError, TypeError):
+                continue
+            return max(when.timestamp() - time.time(), 0.0)
+        return None
 
     @property
     def too_long(self) -> bool:
@@ -113,22 +141,24 @@ class _Rule:
     code: str | None = None
     next_model: bool = True
     outcome: AttemptOutcome = "error"
+    retry: bool = False
+    blame: Blame = "deployment"
 
 
 _RULES: Mapping[int, _Rule] = {
-    400: _Rule(400, "invalid_request_error", None, next_model=False),
+    400: _Rule(400, "invalid_request_error", None, next_model=False, blame="nobody"),
     401: _Rule(401, "authentication_error", "invalid_api_key"),
     402: _Rule(402, "insufficient_quota", "insufficient_quota"),
     403: _Rule(403, "permission_error", "permission_denied"),
     404: _Rule(404, "invalid_request_error", "model_not_found"),
-    408: _Rule(408, "timeout_error", "upstream_timeout", outcome="timeout"),
-    409: _Rule(409, "conflict_error", None),
-    413: _Rule(413, "invalid_request_error", "request_too_large", next_model=False),
-    422: _Rule(422, "invalid_request_error", None, next_model=False),
-    429: _Rule(429, "rate_limit_error", "rate_limit_exceeded", outcome="rate_limited"),
-    503: _Rule(503, "server_error", "upstream_overloaded"),
-    504: _Rule(504, "timeout_error", "upstream_timeout", outcome="timeout"),
-    529: _Rule(503, "server_error", "upstream_overloaded"),
+    408: _Rule(408, "timeout_error", "upstream_timeout", outcome="timeout", retry=True),
+    409: _Rule(409, "conflict_error", None, retry=True, blame="nobody"),
+    413: _Rule(413, "invalid_request_error", "request_too_large", next_model=False, blame="nobody"),
+    422: _Rule(422, "invalid_request_error", None, next_model=False, blame="nobody"),
+    429: _Rule(429, "rate_limit_error", "rate_limit_exceeded", outcome="rate_limited", retry=True, blame="limit"),
+    503: _Rule(503, "server_error", "upstream_overloaded", retry=True),
+    504: _Rule(504, "timeout_error", "upstream_timeout", outcome="timeout", retry=True),
+    529: _Rule(503, "server_error", "upstream_overloaded", retry=True),
 }
 
 
@@ -175,11 +205,14 @@ def error_from_status(
 ) -> UpstreamError:
     """The error for an HTTP status and what the upstream said with it."""
     if status >= 500 or status < 400:
-        rule = _RULES.get(status, _Rule(502, "upstream_error", "upstream_error"))
+        rule = _RULES.get(status, _Rule(502, "upstream_error", "upstream_error", retry=True))
     else:
-        rule = _RULES.get(status, _Rule(status, "invalid_request_error", None, next_model=False))
+        rule = _RULES.get(status, _Rule(status, "invalid_request_error", None, next_model=False, blame="nobody"))
     if "context_length" in (code or "") or "context length" in said.lower():
-        code, rule = "context_length_exceeded", _Rule(400, "invalid_request_error", None, next_model=True)
+        code, rule = "context_length_exceeded", _Rule(400, "invalid_request_error", None, blame="nobody")
+    elif status == 429 and "insufficient_quota" in (code, type):
+        # No waiting helps: somebody has to pay.
+        rule = _Rule(429, "insufficient_quota", "insufficient_quota", outcome="rate_limited")
     said = scrub(said, model)
     if status in (401, 403):
         # The upstream's own words name (part of) the key; ours name where it comes from.
@@ -195,6 +228,8 @@ def error_from_status(
         param=param,
         outcome=rule.outcome,
         next_model=rule.next_model,
+        retry=rule.retry,
+        blame=rule.blame,
         upstream_status=status,
         headers=forwarded(headers or {}),
     )
@@ -204,6 +239,18 @@ def unreachable(model: Model, why: str) -> UpstreamError:
     """No connection, or one that broke."""
     return UpstreamError(
         f"Model `{model.name}` cannot be reached: {scrub(why, model)}", status=502, code="upstream_unreachable"
+    )
+
+
+def saturated(model: Model, seconds: float) -> UpstreamError:
+    """The model is asked as much as it may be already; nothing was sent."""
+    return UpstreamError(
+        f"Model `{model.name}` has reached its limit of calls; try again in {seconds:.0f} s.",
+        status=503,
+        type="server_error",
+        code="model_saturated",
+        headers={"retry-after": f"{max(seconds, 1):.0f}"},
+        blame="nobody",
     )
 
 

@@ -354,7 +354,7 @@ async def test_a_client_that_leaves_cancels_the_upstream(
     assert await seen.over()
     assert seen.disconnected
     for _ in range(200):
-        if proxy.proxy.gateway.inflight == 0:
+        if proxy.proxy.gateway.admission.inflight == 0:
             break
         await asyncio.sleep(0.02)
     call = (await proxy.call()).call

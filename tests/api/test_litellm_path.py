@@ -119,7 +119,7 @@ async def warm_up(proxy: Running) -> None:
 async def idle(proxy: Running) -> None:
     """Wait until the proxy is done with every request."""
     for _ in range(500):
-        if proxy.proxy.gateway.inflight == 0:
+        if proxy.proxy.gateway.admission.inflight == 0:
             return
         await asyncio.sleep(0.02)
     raise AssertionError("the proxy is still busy")

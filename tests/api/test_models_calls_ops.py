@@ -37,7 +37,7 @@ async def test_models_in_openais_form(start_proxy: StartProxy, openai_server: Fa
     entries[0]["model_info"] = {"max_input_tokens": 1000}
     proxy = await start_proxy({"model_list": entries})
     listed = {model.id: model async for model in proxy.sdk.models.list()}
-    assert {"auto", "auto/cheapest", "auto/uniform", "auto/length", "small", "org/large"} == set(listed)
+    assert {"auto", "auto/cheapest", "auto/uniform", "auto/length", "small", "org/large"} <= set(listed)
     assert listed["small"].owned_by == "openai"
     one: Any = await proxy.sdk.models.retrieve("small")
     assert one.pricing == {"prompt": "0.000001", "completion": "0.000002", "unit": "USD per token", "source": "config"}
