@@ -31,6 +31,7 @@ from numpy.typing import NDArray
 
 from routers import registry
 from routers.base import Router, TrainableRouter
+from routers.card import Card
 from routers.outcomes import Outcomes
 from routers.params import bind
 
@@ -41,6 +42,7 @@ FORMAT = 1
 MANIFEST = "manifest.json"
 _ARRAYS = "arrays.npz"
 _ITEMS = "items.json"
+_CARD = "card.json"
 _LIBRARIES = ("numpy", "scikit-learn")
 
 
@@ -139,12 +141,18 @@ def load(folder: Path) -> TrainableRouter:
         raise ArtifactError(f"{folder / MANIFEST}: {error}; install the package it was trained with") from error
     if not registry.is_trainable(cls):
         raise ArtifactError(f"{folder / MANIFEST}: router {name!r} is not a trainable one; train another")
-    return cls.load(folder)
+    router = cls.load(folder)
+    if _CARD in manifest["files"]:
+        try:
+            router.card = Card.parse(_parse(folder / _CARD, _checked(folder, _CARD, manifest["files"][_CARD])))
+        except ValueError as error:
+            raise ArtifactError(f"{folder / _CARD}: {error}; train the router again") from error
+    return router
 
 
 def write(
     folder: Path,
-    router: Router,
+    router: TrainableRouter,
     *,
     params: Mapping[str, Any],
     trained_on: TrainedOn,
@@ -152,7 +160,7 @@ def write(
     documents: Mapping[str, Any] | None = None,
     overwrite: bool = False,
 ) -> None:
-    """Write an artifact of `router` so that `folder` holds either all of it or nothing.
+    """Write an artifact of `router`, its card included, so that `folder` holds either all of it or nothing.
 
     `arrays`: numbers by name, no objects; `documents`: JSON values by name. Raises `ArtifactError` when `folder`
     is there and not empty, unless it holds an artifact and `overwrite` is set, or when it cannot be written.
@@ -160,6 +168,8 @@ def write(
     _refuse_what_is_there(folder, overwrite=overwrite)
     contents = {f"{name}.json": _json(value) for name, value in (documents or {}).items()}
     contents |= {_ARRAYS: _npz(arrays), _ITEMS: _json(trained_on.items)}
+    if router.card is not None:
+        contents[_CARD] = _json(router.card.as_json())
     manifest = {
         "format": FORMAT,
         "router": router.name,

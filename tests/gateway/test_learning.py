@@ -1,0 +1,68 @@
+"""The bandit, live: scores posted to calls change what it does, in every worker, once each."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from app.gateway.learning import Learning
+from routers.bandit import BanditRouter
+from tests.fakes.openai_server import FakeOpenAI
+from tests.serving import Running, StartProxy, models
+
+CONFIG = {"default": "learner", "routers": {"learner": {"router": "bandit", "params": {"method": "thompson"}}}}
+
+
+async def teach(proxy: Running, calls: int) -> None:
+    """Post a score to each of so many calls: the large model is right, the small one is not."""
+    for number in range(calls):
+        reply = await proxy.chat("auto/learner", f"question {number}", routing={"tradeoff": 0, "seed": number})
+        right = float(reply.headers["x-hullspeed-model"] == "large")
+        url = f"/v1/calls/{reply.headers['x-hullspeed-call-id']}/scores"
+        assert (await proxy.http.post(url, json={"value": right})).status_code == 201
+    assert await proxy.proxy.ledger.flush(10)
+
+
+async def picks(proxy: Running) -> list[str]:
+    return [
+        (await proxy.chat("auto/learner", "a new one", routing={"tradeoff": 0, "seed": seed})).headers[
+            "x-hullspeed-model"
+        ]
+        for seed in range(1000, 1030)
+    ]
+
+
+async def test_scores_change_what_it_does(start_proxy: StartProxy, openai_server: FakeOpenAI) -> None:
+    proxy = await start_proxy({"model_list": models(openai_server.url, "small", "large"), "routing": CONFIG})
+    before = (await picks(proxy)).count("large")
+    await teach(proxy, 40)
+    await proxy.proxy.learning.catch_up()
+    assert proxy.proxy.learning.learned == 40
+    after = (await picks(proxy)).count("large")
+    assert after > before
+    assert after >= 25
+
+
+async def test_every_worker_and_every_start_ends_with_the_same_sums(
+    start_proxy: StartProxy, openai_server: FakeOpenAI
+) -> None:
+    proxy = await start_proxy({"model_list": models(openai_server.url, "small", "large"), "routing": CONFIG})
+    await teach(proxy, 12)
+    early = BanditRouter(method="thompson")
+    worker = Learning(proxy.proxy.database, {"learner": early})
+    assert await worker.catch_up() == 12
+    await teach(proxy, 12)
+    assert await worker.catch_up() == 12  # not the first ones again
+    assert await worker.catch_up() == 0
+    late = BanditRouter(method="thompson")
+    assert await Learning(proxy.proxy.database, {"learner": late}).catch_up() == 24
+    assert early.state().keys() == late.state().keys()
+    for model, sums in early.state().items():
+        np.testing.assert_allclose(sums, late.state()[model])
+
+
+async def test_what_another_router_decided_teaches_nothing(start_proxy: StartProxy, openai_server: FakeOpenAI) -> None:
+    proxy = await start_proxy({"model_list": models(openai_server.url, "small", "large"), "routing": CONFIG})
+    reply = await proxy.chat("auto/cheapest")
+    await proxy.http.post(f"/v1/calls/{reply.headers['x-hullspeed-call-id']}/scores", json={"value": 1})
+    assert await proxy.proxy.ledger.flush(10)
+    assert await proxy.proxy.learning.catch_up() == 0
