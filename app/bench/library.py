@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import msgspec
 
+from app.bench import bundled
 from app.bench.suite import Item, Recorded, Suite
+from app.core.errors import ConfigError, NotFound
 from app.store import suites
 from app.store.database import Database
 from app.store.suites import StoredItem, StoredOutcomes, StoredSuite
@@ -35,8 +39,15 @@ async def save(database: Database, suite: Suite, *, replace: bool = False) -> No
 
 
 async def load(database: Database, name: str) -> Suite:
-    """The suite called `name`. Raises `NotFound`."""
-    stored = await suites.load_suite(database, name)
+    """The suite called `name`; the bundled one is put there when it is first asked for. Raises `NotFound`."""
+    try:
+        stored = await suites.load_suite(database, name)
+    except NotFound:
+        if name != bundled.NAME:
+            raise
+        with contextlib.suppress(ConfigError):  # Somebody else has just put it there.
+            await save(database, bundled.load())
+        stored = await suites.load_suite(database, name)
     outcomes = stored.outcomes
     return Suite(
         name=stored.name,
