@@ -5,7 +5,7 @@ Replay and pure scoring start from the same plan, so that they can only differ i
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,8 +15,16 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from app.bench.graders import check_grader, grade, grade_recorded
-from app.bench.replay import Grade
+from app.bench.graders import (
+    GraderContext,
+    asks,
+    check_grader,
+    grade_recorded,
+    grader_for,
+    names,
+    needs_target,
+    reader,
+)
 from app.bench.splits import STRATIFIED, SplitBy, leakage
 from app.bench.splits import rows as split_rows
 from app.bench.suite import Item, Split, Suite
@@ -29,28 +37,38 @@ RECORDED = "recorded"
 
 @dataclass(frozen=True)
 class RouterSpec:
-    """A router as somebody named it: `knn`, `knn:k=50`, or the folder of an artifact."""
+    """A router as somebody named it: `knn`, `knn:k=50`, the folder of an artifact, or `./my_router.py:MyRouter`."""
 
     text: str
+    """What it is called in a run: for a file, the class and its parameters."""
     router: str | None
+    """Name of an installed router, or of the class in `file`; None for an artifact."""
     params: dict[str, Any]
     artifact: Path | None = None
+    file: Path | None = None
 
     @classmethod
     def parse(cls, text: str) -> RouterSpec:
         """Raises `ConfigError` that says how to write one."""
         if (Path(text) / MANIFEST).is_file():
             return cls(Path(text).name, None, {}, Path(text))
-        name, _, rest = text.partition(":")
-        return cls(text, name, parse_params(rest.split(",") if rest else []))
+        path, in_file, named = text.partition(".py:")
+        name, _, rest = (named if in_file else text).partition(":")
+        params = parse_params(rest.split(",") if rest else [])
+        return cls(named, name, params, file=Path(f"{path}.py")) if in_file else cls(text, name, params)
+
+    def find(self) -> type[Router] | None:
+        """The router's class; None for an artifact. Raises `ValueError` where there is no such router."""
+        if self.router is None:
+            return None
+        return registry.find(self.router) if self.file is None else registry.from_file(self.file, self.router)
 
     def check(self) -> None:
-        """Raise `ConfigError` where no such router is installed: cheap, before anything is fitted or sent."""
-        if self.router is not None:
-            try:
-                registry.find(self.router)
-            except ValueError as error:
-                raise ConfigError(str(error), param="router") from None
+        """Raise `ConfigError` where there is no such router: cheap, before anything is fitted or sent."""
+        try:
+            self.find()
+        except ValueError as error:
+            raise ConfigError(str(error), param="router") from None
 
 
 def parse_params(pairs: Sequence[str]) -> dict[str, Any]:
@@ -86,6 +104,8 @@ class Plan:
     """How the suite is divided."""
     remote: bool = False
     """True where the routers live in a proxy somebody else runs: their names mean nothing here."""
+    allow_code: bool = False
+    """Whether code that a suite or a reply brings may be run."""
 
     def __post_init__(self) -> None:
         if not self.routers:
@@ -157,41 +177,72 @@ class Plan:
         return item.grader or named or self.suite.grader
 
     @cached_property
+    def grader_names(self) -> tuple[str, ...]:
+        """The graders of the run's items, sorted; none where nothing is graded."""
+        found = {self.grader_of(item) for item in self.items} if self.graded else set()
+        return tuple(sorted(name for name in found if name is not None))
+
+    @property
+    def context(self) -> GraderContext:
+        """What graders are told of the plan."""
+        return GraderContext(allow_code=self.allow_code, named=self.grader)
+
+    @cached_property
+    def asks(self) -> bool:
+        """True where a model judges replies."""
+        return self.graded and any(asks(self.grader_of(item) or "") for item in self.suite.items)
+
+    @cached_property
     def outcomes(self) -> Outcomes | None:
-        """Recorded outcomes of all items with the quality in use; None where nothing is recorded."""
+        """Recorded outcomes of all items with the quality in use; None where nothing is recorded.
+
+        Where a model judges replies they have the recorded quality: to have it judge every recorded reply would cost
+        far more than the run.
+        """
         if self.suite.recorded is None:
             return None
         quality = None
-        if self.graded:
-            quality = grade_recorded(self.suite, None if self.grader in (None, RECORDED) else self.grader)
+        if self.graded and not self.asks:
+            named = None if self.grader in (None, RECORDED) else self.grader
+            quality = grade_recorded(self.suite, named, self.context)
         return self.suite.outcomes(quality)
 
-    def grade(self, *, recorded_models: bool) -> Grade:
-        """How replies are judged. `recorded_models`: they come from the suite's own outcomes.
+    def check_grading(self, *, recorded_models: bool) -> None:
+        """Raise `ConfigError` where a reply could not be judged, which must not turn up after it was paid for.
 
-        Raises `ConfigError` where neither a grader nor recorded quality can judge.
+        `recorded_models`: the replies come from the suite's own outcomes.
         """
+        if not self.graded:
+            if self.outcomes is None or not recorded_models:
+                raise ConfigError(
+                    f"suite `{self.suite.name}` has no grader, and live replies have no recorded quality; "
+                    f"name one with --grader ({', '.join(names())})"
+                )
+            return
+        for item in self.items:
+            name = self.grader_of(item)
+            if name is None or (item.target is None and needs_target(name)):
+                lacks = "grader" if name is None else f"target, which grader {name!r} needs"
+                raise ConfigError(
+                    f"item `{item.id}` of suite `{self.suite.name}` has no {lacks}: its replies could not be judged"
+                )
+        for name in self.grader_names:
+            grader_for(name, self.context)
+
+    def grade(self, *, recorded_models: bool) -> Callable[[Item, str, str], float]:
+        """Quality of a reply (item, model that answered, text), by graders that ask nobody; `grading` has the others.
+
+        Raises what `check_grading` raises, and `ConfigError` where a grader has to ask.
+        """
+        self.check_grading(recorded_models=recorded_models)
         if self.graded:
-            return self._grade_reply
+            readers = {name: reader(name, self.context) for name in self.grader_names}
+            return lambda item, _model, reply: readers[self.grader_of(item) or ""].grade(item, reply).value
         outcomes = self.outcomes
-        if outcomes is None or not recorded_models:
-            raise ConfigError(
-                f"suite `{self.suite.name}` has no grader, and live replies have no recorded quality; "
-                "name one with --grader (answer, number, choice, exact, contains, regex, json)"
-            )
+        assert outcomes is not None
         row = {item: place for place, item in enumerate(outcomes.items)}
         column = {model: place for place, model in enumerate(outcomes.models)}
-
-        def look_up(item: Item, model: str, _reply: str) -> float:
-            return float(outcomes.quality[row[item.id], column[model]])
-
-        return look_up
-
-    def _grade_reply(self, item: Item, _model: str, reply: str) -> float:
-        grader = self.grader_of(item)
-        if grader is None or item.target is None:
-            raise ConfigError(f"item `{item.id}` of suite `{self.suite.name}` has no target or no grader")
-        return grade(grader, reply, item.target)
+        return lambda item, model, _reply: float(outcomes.quality[row[item.id], column[model]])
 
     def build(self) -> dict[str, Router]:
         """The routers by the name they are asked for, fitted where that is needed.
@@ -217,13 +268,13 @@ class Plan:
         try:
             if spec.artifact is not None:
                 return load(spec.artifact)
-            assert spec.router is not None
-            cls = registry.find(spec.router)
+            cls = spec.find()
+            assert cls is not None
             if not registry.is_trainable(cls):
-                return registry.build(spec.router, spec.params)
+                return registry.make(cls, spec.params)
             if self.outcomes is None:
                 if not cls.needs_training:
-                    return registry.build(spec.router, spec.params)
+                    return registry.make(cls, spec.params)
                 raise ValueError(f"suite `{self.suite.name}` has no recorded outcomes to fit it to; give an artifact")
             rows = self.rows if cls.bench_only else self.train
             return cls.fit(self.outcomes.take(rows), **spec.params)

@@ -18,9 +18,10 @@ import numpy as np
 import uuid_utils.compat as uuid
 
 from app.bench import library
+from app.bench.grading import grading
 from app.bench.plan import Plan, RouterSpec
 from app.bench.replay import Progress, Replay, ReplayFailed, Result, Task
-from app.bench.run import Target
+from app.bench.run import Target, billed
 from app.bench.suite import Recorded, Suite
 from app.core.errors import ConfigError, NotFound
 from app.core.types import Score
@@ -41,12 +42,12 @@ class Recording:
     run: str
     progress: Progress
     missing: Mapping[str, int]
-    """Cells that could not be filled, by model; only models that miss any."""
+    """Cells that are not filled or not graded, by model; only models that miss any."""
     errors: Mapping[str, int] = field(default_factory=dict)
     """Why, and how often, the most frequent first."""
 
 
-def plan_recording(suite: Suite, models: Sequence[str], grader: str | None = None) -> Plan:
+def plan_recording(suite: Suite, models: Sequence[str], grader: str | None = None, *, allow_code: bool = False) -> Plan:
     """The plan to ask `models`, names of the catalog, for every item.
 
     Raises `ConfigError` where a model is named twice or a reply could not be judged: that must not turn up after it
@@ -59,14 +60,8 @@ def plan_recording(suite: Suite, models: Sequence[str], grader: str | None = Non
         raise ConfigError("name at least one model, e.g. --models small,large", param="models")
     # `remote`: what is asked for are models of the proxy, not routers that are installed here.
     specs = tuple(RouterSpec(LABEL + name, None, {}) for name in models)
-    plan = Plan(suite, specs, (0.0,), split="all", grader=grader, remote=True)
-    plan.grade(recorded_models=False)
-    for item in suite.items:
-        if plan.grader_of(item) is None or item.target is None:
-            lacks = "target" if item.target is None else "grader"
-            raise ConfigError(
-                f"item `{item.id}` of suite `{suite.name}` has no {lacks}: its replies could not be judged"
-            )
+    plan = Plan(suite, specs, (0.0,), split="all", grader=grader, remote=True, allow_code=allow_code)
+    plan.check_grading(recorded_models=False)
     return plan
 
 
@@ -130,29 +125,35 @@ async def record(
         try:
             keeper = _Keeper(plan, database, run.id)
             earlier = await runs.load_results(database, run.id)
+            await runs.drop_ungraded(database, run.id)
             tasks = _tasks(plan, earlier)
-            total = len(earlier) + len(tasks)
-            on_start(run, len(earlier), total)
-            sender = Replay(
-                target.url,
-                run=run.id,
-                seed=plan.seed,
-                grade=plan.grade(recorded_models=False),
-                save=keeper.keep,
-                api_key=target.api_key,
-                concurrency=concurrency,
-                max_cost=max_cost,
-                on_progress=on_progress,
-                keep_text=True,
-                flush_rows=1,  # each reply is paid for
-                retries=retries,
-                backoff=backoff,
-            )
-            progress = await sender.send(tasks, spent=sum((row.cost_usd or Decimal(0) for row in earlier), Decimal(0)))
+            total = len(plan.items) * len(plan.routers)
+            on_start(run, total - len(tasks), total)
+            async with grading(
+                plan, recorded_models=False, url=target.judges or target.url, api_key=target.api_key, run=run.id
+            ) as grade:
+                sender = Replay(
+                    target.url,
+                    run=run.id,
+                    seed=plan.seed,
+                    grade=grade,
+                    save=keeper.keep,
+                    api_key=target.api_key,
+                    concurrency=concurrency,
+                    max_cost=max_cost,
+                    on_progress=on_progress,
+                    keep_text=True,
+                    flush_rows=1,  # each reply is paid for
+                    retries=retries,
+                    backoff=backoff,
+                )
+                progress = await sender.send(
+                    tasks, spent=billed(earlier, "cost_usd"), judged=billed(earlier, "judge_cost_usd")
+                )
             if progress.done < len(tasks):
                 raise ReplayFailed(
-                    f"stopped at --max-cost: ${progress.cost:.4f} spent, {len(earlier) + progress.done:,} of {total:,} "
-                    "calls done; the same command with a higher cap goes on from here"
+                    f"stopped at --max-cost: ${progress.spent:.4f} spent, {total - len(tasks) + progress.done:,} of "
+                    f"{total:,} calls done; the same command with a higher cap goes on from here"
                 )
             rows = await runs.load_results(database, run.id)
             if not rows:
@@ -234,11 +235,14 @@ class _Keeper:
             if trouble is not None:
                 self.errors[trouble] += 1
                 continue
+            if result.quality is None:
+                # The reply is kept, without a quality.
+                self.errors[result.error or "not graded"] += 1
             if result.cost_usd is None:
                 unpriced = result.model
                 continue
             rows.append(ResultRow(**{name: getattr(result, name) for name in ResultRow.__struct_fields__}))
-            if result.call_id is not None:
+            if result.call_id is not None and result.quality is not None:
                 source = f"grader:{self._graders[result.item]}"
                 judgement = Score(
                     id=str(uuid.uuid7()),
@@ -246,6 +250,7 @@ class _Keeper:
                     name="quality",
                     value=result.quality,
                     source=source,
+                    comment=result.comment,
                     created_at=now,
                 )
                 judgements.append(judgement)
@@ -273,7 +278,7 @@ def _spec(plan: Plan, upstream: str) -> dict[str, Any]:
 
 def _tasks(plan: Plan, earlier: Sequence[ResultRow]) -> list[Task]:
     """Item by item, so that a recording that is stopped has few half-filled rows."""
-    done = {(row.router, row.item) for row in earlier}
+    done = {(row.router, row.item) for row in earlier if not row.ungraded}
     return [
         Task(spec.text, 0.0, item, spec.text.removeprefix(LABEL))
         for item in plan.items
@@ -283,6 +288,6 @@ def _tasks(plan: Plan, earlier: Sequence[ResultRow]) -> list[Task]:
 
 
 def _missing(plan: Plan, rows: Sequence[ResultRow]) -> dict[str, int]:
-    filled = Counter(row.router for row in rows)
+    filled = Counter(row.router for row in rows if not row.ungraded)
     gaps = {spec.text.removeprefix(LABEL): len(plan.rows) - filled[spec.text] for spec in plan.routers}
     return {model: count for model, count in gaps.items() if count}

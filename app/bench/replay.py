@@ -17,6 +17,7 @@ from typing import Any
 import aiohttp
 import msgspec
 
+from app.bench.graders.base import GraderFailed, Judgement
 from app.bench.suite import Item
 from app.core.errors import HullspeedError
 from routers.base import seed_for
@@ -61,8 +62,8 @@ class Result:
     item: str
     call_id: str | None
     model: str | None
-    quality: float
-    """In [0, 1]; 0 where the call failed."""
+    quality: float | None
+    """In [0, 1]; 0 where the call failed, None where the reply could not be graded."""
     cost_usd: Decimal | None
     """Billed; None where the proxy does not know the price."""
     answered: bool
@@ -71,14 +72,19 @@ class Result:
     overhead: float | None
     """Seconds of it that were the proxy's own, as it states them."""
     error: str | None = None
+    """Why there is no reply, or no judgement of it."""
     reply: str | None = None
     """Text of the reply, where it is to be kept."""
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
+    judge_cost_usd: Decimal | None = None
+    """What judging the reply cost, apart from `cost_usd`; None where no model was asked, or at an unknown price."""
+    comment: str | None = None
+    """The grader's, on its judgement."""
 
 
-Grade = Callable[[Item, str, str], float]
-"""Quality of a reply: (item, model that answered, text of the reply)."""
+Grade = Callable[[Item, str, str], Awaitable[Judgement]]
+"""Judges a reply: (item, model that answered, text of the reply). Raises `GraderFailed`."""
 
 
 @dataclass
@@ -89,14 +95,27 @@ class Progress:
     done: int = 0
     failed: int = 0
     cost: Decimal = Decimal(0)
+    judge_cost: Decimal = Decimal(0)
     quality: float = 0.0
     """Sum over the calls done."""
+    ungraded: int = 0
+    """Calls that were answered and could not be graded."""
     started: float = field(default_factory=perf_counter)
 
     @property
     def rate(self) -> float:
         """Calls per second so far."""
         return self.done / max(perf_counter() - self.started, 1e-9)
+
+    @property
+    def spent(self) -> Decimal:
+        """USD for answers and for judging them."""
+        return self.cost + self.judge_cost
+
+    @property
+    def mean_quality(self) -> float:
+        """Over the calls that are judged; 0 where there are none yet."""
+        return self.quality / max(self.done - self.ungraded, 1)
 
 
 class _Message(msgspec.Struct):
@@ -172,12 +191,14 @@ class Replay:
         self._saved_at = perf_counter()
         self._saving = asyncio.Lock()
 
-    async def send(self, tasks: Sequence[Task], *, spent: Decimal = Decimal(0)) -> Progress:
-        """Make all calls; `spent` is what earlier parts of the run cost already.
+    async def send(
+        self, tasks: Sequence[Task], *, spent: Decimal = Decimal(0), judged: Decimal = Decimal(0)
+    ) -> Progress:
+        """Make all calls; `spent` is what earlier parts of the run cost already, `judged` what their judging did.
 
         Returns early, with what is done kept, once `max_cost` is reached. Raises `ReplayFailed` when the proxy is gone.
         """
-        progress = Progress(len(tasks), cost=spent)
+        progress = Progress(len(tasks), cost=spent, judge_cost=judged)
         pending = iter(tasks)
         connector = aiohttp.TCPConnector(limit=self.concurrency)
         async with aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(None)) as session:
@@ -193,12 +214,13 @@ class Replay:
 
     async def _work(self, session: aiohttp.ClientSession, pending: Iterator[Task], progress: Progress) -> None:
         for task in pending:
-            if self.max_cost is not None and progress.cost >= self.max_cost:
+            if self.max_cost is not None and progress.spent >= self.max_cost:
                 return
             result = await self._try(session, task, progress)
             progress.done += 1
             progress.failed += not result.answered
-            progress.quality += result.quality
+            progress.quality += result.quality or 0
+            progress.ungraded += result.quality is None
             self.on_progress(progress)
             self._unsaved.append(result)
             if len(self._unsaved) >= self.flush_rows or perf_counter() - self._saved_at >= FLUSH_SECONDS:
@@ -222,6 +244,7 @@ class Replay:
         while True:
             result, wait = await self._call(session, task)
             progress.cost += result.cost_usd or 0
+            progress.judge_cost += result.judge_cost_usd or 0
             if wait is None or tried == self.retries:
                 return result
             # Spread, so that calls that were refused together do not come back together.
@@ -253,37 +276,47 @@ class Replay:
             raise ReplayFailed(f"the proxy at {self.endpoint} refuses the key; give its key as HULLSPEED_API_KEY")
         passing = response.status in PASSING or response.status >= 500
         wait = _seconds(response.headers.get("retry-after")) if passing else None
-        return self._result(task, response.status, response.headers, raw, latency), wait
+        return await self._result(task, response.status, response.headers, raw, latency), wait
 
-    def _result(self, task: Task, status: int, headers: Any, raw: bytes, latency: float) -> Result:
+    async def _result(self, task: Task, status: int, headers: Any, raw: bytes, latency: float) -> Result:
         overhead = headers.get("x-hullspeed-overhead-ms")
-        model, quality, error = headers.get("x-hullspeed-model"), 0.0, None
-        text, usage = None, None
+        model, error, text, usage = headers.get("x-hullspeed-model"), None, None, None
         try:
             if status == 200:
                 reply = _decode_reply(raw)
-                model = reply.model
-                text, usage = reply.choices[0].message.content or "", _usage(reply.usage)
-                quality = self.grade(task.item, model, text)
+                model, text = reply.model, reply.choices[0].message.content or ""
+                usage = _usage(reply.usage)
             else:
                 error = f"{status}: {_decode_error(raw).error.get('message')}"
         except (msgspec.DecodeError, IndexError) as problem:
             error = f"{status}: not a chat completion ({problem})"
+        answered = error is None
+        judgement: Judgement | None = None
+        judge_cost: Decimal | None = None
+        if text is not None and answered:
+            try:
+                judgement = await self.grade(task.item, model or "", text)
+                judge_cost = judgement.cost_usd if judgement.call_id else None
+            except GraderFailed as failed:
+                # Not a 0: the models are not to be blamed for what the grader could not do.
+                error, judge_cost = failed.message, failed.cost_usd or None
         return Result(
             router=task.router,
             tradeoff=task.tradeoff,
             item=task.item.id,
             call_id=headers.get("x-hullspeed-call-id"),
             model=model,
-            quality=quality,
+            quality=judgement.value if judgement is not None else None if answered else 0.0,
             cost_usd=_decimal(headers.get("x-hullspeed-cost-usd")),
-            answered=error is None,
+            answered=answered,
             latency=latency,
             overhead=None if overhead is None else float(overhead) / 1000,
             error=error,
             reply=text if self.keep_text else None,
             prompt_tokens=usage.prompt_tokens if usage else None,
             completion_tokens=usage.completion_tokens if usage else None,
+            judge_cost_usd=judge_cost,
+            comment=judgement.comment if judgement is not None else None,
         )
 
 

@@ -54,7 +54,8 @@ def _reseeded(plan: Plan, seed: int) -> Plan:
 
 
 def _with_seed(spec: RouterSpec, seed: int) -> RouterSpec:
-    if spec.router is None or not registry.is_trainable(registry.find(spec.router)):
+    found = spec.find()
+    if found is None or not registry.is_trainable(found):
         return spec
     return replace(spec, params={"seed": seed} | spec.params)
 

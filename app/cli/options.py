@@ -18,6 +18,14 @@ DataDirOption = Annotated[
     Path | None, typer.Option("--data-dir", help="Where everything is kept (HULLSPEED_DATA_DIR).", show_default=False)
 ]
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+AllowCodeFlag = Annotated[
+    bool,
+    typer.Option(
+        "--allow-code",
+        help="Run code for grading: programs that models wrote (in a sandbox), files that the suite names "
+        "(HULLSPEED_ALLOW_CODE).",
+    ),
+]
 
 
 def run_async(work: Coroutine[Any, Any, T]) -> T:

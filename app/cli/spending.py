@@ -10,10 +10,10 @@ import typer
 from app.core.errors import ConfigError
 
 
-def ask_to_spend(calls: int, cost: str, max_cost: Decimal | None, *, yes: bool) -> None:
-    """Show what calls to live providers may cost, and ask; raises `ConfigError` where nobody can be asked."""
+def ask_to_spend(what: str, cost: str, max_cost: Decimal | None, *, yes: bool) -> None:
+    """Show what is to be done and what it may cost, and ask; raises `ConfigError` where nobody can be asked."""
     cap = f", stopped at ${max_cost}" if max_cost is not None else ", with no --max-cost"
-    typer.echo(f"{calls:,} calls to live providers will cost {cost}{cap}.", err=True)
+    typer.echo(f"{what} will cost {cost}{cap}.", err=True)
     if yes:
         return
     if not sys.stdin.isatty():

@@ -244,7 +244,7 @@ def test_every_grader_has_cases_both_ways() -> None:
 
 def test_unknown_graders_are_named_with_the_known_ones() -> None:
     for call in (lambda: check_grader("best"), lambda: grade("best", "", "")):
-        with pytest.raises(ConfigError, match=r"'best': use one of answer, choice, contains, exact, json, number, re"):
+        with pytest.raises(ConfigError, match=r"'best': use one of answer, choice, code, contains, exact, json, judge"):
             call()
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
-from app.bench.graders.rules import check_grader, grade
+from app.bench.graders.base import Grader, GraderContext
+from app.bench.graders.registry import check_grader, needs_target, reader
 from app.bench.suite import Item, Recorded, Suite
 from app.core.errors import ConfigError
 
@@ -25,21 +28,39 @@ class Disagreement:
     reply: str
 
 
-def grade_recorded(suite: Suite, grader: str | None = None) -> NDArray[np.float64]:
+def grade_recorded(
+    suite: Suite, grader: str | None = None, context: GraderContext | None = None
+) -> NDArray[np.float64]:
     """Quality of the recorded replies, shape (n, m) in [0, 1], graded anew; NaN where the outcome is missing.
 
     An item's own grader comes before `grader`, which comes before the suite's. Raises `ConfigError` where nothing is
-    recorded, or a grader, a target or the text of a reply is missing.
+    recorded, a grader, a target or the text of a reply is missing, or a grader has to ask a model; `GraderFailed`
+    where a function from elsewhere fails.
     """
     recorded = _recorded(suite)
     judges = [_judge(suite, item, grader) for item in suite.items]
+    readers = {name: reader(name, context) for name in set(judges)}
     quality = np.full(recorded.quality.shape, np.nan)
-    for row, (name, target) in enumerate(judges):
+    slow: list[tuple[int, int, Grader]] = []
+    for row, name in enumerate(judges):
         for column in np.flatnonzero(~np.isnan(recorded.quality[row])).tolist():
             reply = recorded.replies[row, column]
             if reply is None:
                 _missing_text(suite, recorded)
-            quality[row, column] = grade(name, reply, target)
+            if readers[name].blocking:
+                slow.append((row, column, readers[name]))
+            else:
+                quality[row, column] = readers[name].grade(suite.items[row], reply).value
+
+    def settle(cell: tuple[int, int, Grader]) -> float:
+        row, column, slow_reader = cell
+        return slow_reader.grade(suite.items[row], recorded.replies[row, column]).value
+
+    if slow:
+        # They wait for other processes for the most part.
+        with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+            for (row, column, _), value in zip(slow, pool.map(settle, slow), strict=True):
+                quality[row, column] = value
     return quality
 
 
@@ -72,14 +93,14 @@ def _recorded(suite: Suite) -> Recorded:
     return suite.recorded
 
 
-def _judge(suite: Suite, item: Item, grader: str | None) -> tuple[str, str]:
+def _judge(suite: Suite, item: Item, grader: str | None) -> str:
     name = item.grader or grader or suite.grader
     if name is None:
         raise ConfigError(f"item {item.id!r} of suite {suite.name!r} has no grader: name one for the suite")
     check_grader(name)
-    if item.target is None:
+    if item.target is None and needs_target(name):
         raise ConfigError(f"item {item.id!r} of suite {suite.name!r} has no target: import the suite with its items")
-    return name, item.target
+    return name
 
 
 def _missing_text(suite: Suite, recorded: Recorded) -> NoReturn:

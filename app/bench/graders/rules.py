@@ -1,4 +1,4 @@
-"""The graders, by name."""
+"""The graders that are plain rules: cheap, exact, and with no limits to set."""
 
 from __future__ import annotations
 
@@ -36,38 +36,24 @@ LEADING = re.compile(r"([A-J])(?:[.):]|\s[-–—:]\s)")
 CAPITAL = re.compile(r"(?<![\w'’])([B-HJ])(?![\w'’])")
 
 
-def grade(grader: str, reply: str, target: str) -> float:
-    """How right `reply` is, in [0, 1]; raises `ConfigError` only where no such grader exists."""
-    rule = GRADERS.get(grader)
-    if rule is None:
-        check_grader(grader)
-        return 0.0
-    return 1.0 if rule(reply, target) else 0.0
-
-
-def check_grader(name: str) -> None:
-    """Raise `ConfigError`, with the list of graders, where there is none called `name`."""
-    if name not in GRADERS:
-        raise ConfigError(f"no grader is called {name!r}: use one of {', '.join(sorted(GRADERS))}")
-
-
-def check_target(grader: str, target: str) -> None:
+def check_rule(grader: str, target: str) -> None:
     """Raise `ConfigError` where no reply could ever be right: a pattern that does not compile, a number that is
     none, JSON that does not parse, a choice that is no letter from A to J."""
     if grader == "regex":
         try:
-            _search(target, "")
+            found_by_re2(target, "")
         except pa.ArrowInvalid as error:
-            raise ConfigError(f"target {_short(target)} is no RE2 pattern ({_reason(error)})") from error
+            raise ConfigError(f"target {shortened(target)} is no RE2 pattern ({_reason(error)})") from error
     elif grader == "number" and _number_of_target(target) is None:
-        raise ConfigError(f"target {_short(target)} holds no number: write it in digits")
-    elif grader == "json" and _parse(target) is _NOTHING:
-        raise ConfigError(f"target {_short(target)} is not JSON: quote its strings with double quotes")
+        raise ConfigError(f"target {shortened(target)} holds no number: write it in digits")
+    elif grader == "json" and parse_json(target) is NOT_JSON:
+        raise ConfigError(f"target {shortened(target)} is not JSON: quote its strings with double quotes")
     elif grader == "choice" and _letter_of_target(target) is None:
-        raise ConfigError(f"target {_short(target)} is not a letter from A to J")
+        raise ConfigError(f"target {shortened(target)} is not a letter from A to J")
 
 
-def _short(text: str) -> str:
+def shortened(text: str) -> str:
+    """`text` as an error message quotes it."""
     return repr(text if len(text) <= 60 else text[:57] + "…")
 
 
@@ -156,12 +142,13 @@ def _letter(reply: str) -> str | None:
 def _regex(reply: str, target: str) -> bool:
     """The pattern is found in the reply."""
     try:
-        return _search(target, reply)
+        return found_by_re2(target, reply)
     except pa.ArrowInvalid:
         return False
 
 
-def _search(pattern: str, text: str) -> bool:
+def found_by_re2(pattern: str, text: str) -> bool:
+    """Whether the RE2 pattern is found in `text`. Raises `ValueError` where it is none."""
     # RE2 (through Arrow) and not `re`: its time is linear in the text, so no pattern of a suite's author can hang
     # a run on an unlucky reply. The price: no back-references and no look-around.
     column = pa.array([_utf8(text)], type=pa.large_string())
@@ -172,27 +159,28 @@ def _utf8(text: str) -> str:
     return text.encode("utf-8", "replace").decode()
 
 
-_NOTHING = object()
+NOT_JSON = object()
 
 
 def _json(reply: str, target: str) -> bool:
     """The reply, or its code fence, is JSON of the target's value."""
-    wanted = _parse(target)
-    if wanted is _NOTHING:
+    wanted = parse_json(target)
+    if wanted is NOT_JSON:
         return False
     text = cut(reply)
     sources = [text, *fences(text)[-1:]] if "```" in text else [text]
     try:
-        return any(_same_value(_parse(source), wanted) for source in sources)
+        return any(_same_value(parse_json(source), wanted) for source in sources)
     except RecursionError:
         return False
 
 
-def _parse(text: str) -> Any:
+def parse_json(text: str) -> Any:
+    """The value of a JSON text; `NOT_JSON` where it is none."""
     try:
         return json.loads(text.strip(), parse_constant=_no_constant)
     except (ValueError, RecursionError):
-        return _NOTHING
+        return NOT_JSON
 
 
 def _no_constant(name: str) -> NoReturn:

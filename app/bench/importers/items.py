@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from app.bench.graders import check_grader, check_target
+from app.bench.graders import check_grader, check_target, needs_target
 from app.bench.importers.complaints import fail, read_bytes
 from app.bench.importers.findings import Imported
 from app.bench.importers.tables import TEXT, Kind, read_table
@@ -34,8 +34,8 @@ def read_items(path: Path, name: str, grader: str | None = None) -> Imported:
 
     Both with `id, category, input` and, as needed, `target, grader`. `input` is the user's text or, in JSON, a list of
     chat messages. `grader` grades the items that name none. Blank lines are skipped; further columns of a CSV are left
-    out and named, further fields of a line are an error. As nothing is recorded, every item needs a grader and a
-    target.
+    out and named, further fields of a line are an error. As nothing is recorded, every item needs a grader, and a
+    target where its grader does.
 
     Raises `ConfigError` that names the line (of JSON) or the row (of a CSV, the first below the names being 1).
     """
@@ -84,14 +84,14 @@ def _item(path: Path, place: str, line: _Line, grader: str | None) -> Item:
     chosen = line.grader or grader
     if chosen is None:
         fail(path, f"{place}: item {line.id!r} has no grader: add one, or pass one for the whole file")
-    if line.target is None:
-        fail(path, f"{place}: item {line.id!r} has no target: grader {chosen!r} needs one")
     try:
         check_grader(chosen)
+        if line.target is None and needs_target(chosen):
+            raise ConfigError(f"item {line.id!r} has no target: grader {chosen!r} needs one")
         check_target(chosen, line.target)
     except ConfigError as error:
         fail(path, f"{place}: {error.message}")
-    return Item(id=line.id, category=line.category, messages=messages, target=line.target, grader=line.grader)
+    return Item(id=line.id, category=line.category, messages=messages, target=line.target, grader=line.grader or None)
 
 
 def _check_messages(path: Path, place: str, messages: list[dict[str, Any]]) -> None:
@@ -107,7 +107,7 @@ def check_targets(path: Path, items: Iterable[Item], grader: str | None) -> None
     if grader is None:
         return
     for item in items:
-        if item.target is None:
+        if item.target is None and needs_target(grader):
             fail(path, f"item {item.id!r} has no target: grader {grader!r} needs one")
         try:
             check_target(grader, item.target)
