@@ -6,12 +6,17 @@ picks; about models it did not pick nothing is said. All functions are pure.
 
 from __future__ import annotations
 
+import math
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Floats = NDArray[np.float64]
 
 BINS = 10
+Z95 = 1.959963984540054
+"""The normal quantile of a two-sided 95 % interval."""
 
 
 def brier(predicted: ArrayLike, quality: ArrayLike) -> float:
@@ -29,12 +34,49 @@ def ece(predicted: ArrayLike, quality: ArrayLike, bins: int = BINS) -> float:
     `predicted`, `quality`: shape (n,); a bin counts by the prompts in it. What is predicted outside [0, 1] stands in
     the nearest bin. Raises `ValueError` as `brier` does, or for no bins.
     """
+    parts = reliability(predicted, quality, bins)
+    return sum(part.n * abs(part.predicted - part.observed) for part in parts) / sum(part.n for part in parts)
+
+
+class Part(NamedTuple):
+    """What was predicted of the prompts of one bin, and what came."""
+
+    n: int
+    predicted: float
+    """Mean."""
+    observed: float
+    """Mean quality."""
+    low: float
+    """Wilson's 95 % interval of `observed`."""
+    high: float
+
+
+def reliability(predicted: ArrayLike, quality: ArrayLike, bins: int = BINS) -> list[Part]:
+    """The bins of `ece` that hold any prompt, ascending: a reliability diagram (DeGroot and Fienberg, 1983).
+
+    Arguments and errors as of `ece`. The interval is Wilson's (1927) for a share; quality between 0 and 1 spreads less
+    than a share of the same mean, so for graded quality it is too wide, never too narrow.
+    """
     forecast, truth = _pair(predicted, quality)
     if bins < 1:
         raise ValueError(f"calibration: needs at least one bin, not {bins}")
     place = np.clip((forecast * bins).astype(np.int64), 0, bins - 1)
-    gaps = np.bincount(place, weights=forecast - truth, minlength=bins)
-    return float(np.abs(gaps).sum() / len(truth))
+    counts = np.bincount(place, minlength=bins)
+    filled = np.flatnonzero(counts)
+    foretold = np.bincount(place, weights=forecast, minlength=bins)[filled] / counts[filled]
+    came = np.bincount(place, weights=truth, minlength=bins)[filled] / counts[filled]
+    return [
+        Part(n, p, q, *wilson(q, n))
+        for n, p, q in zip(counts[filled].tolist(), foretold.tolist(), came.tolist(), strict=True)
+    ]
+
+
+def wilson(share: float, n: int) -> tuple[float, float]:
+    """Wilson's 95 % score interval of a share seen in n trials, inside [0, 1]."""
+    centre = (share + Z95**2 / (2 * n)) / (1 + Z95**2 / n)
+    reach = Z95 / (1 + Z95**2 / n) * math.sqrt(share * (1 - share) / n + Z95**2 / (4 * n * n))
+    # At a share of 0 or 1 the edge is the share itself, but for rounding.
+    return min(max(centre - reach, 0.0), share), max(min(centre + reach, 1.0), share)
 
 
 def auc(predicted: ArrayLike, quality: ArrayLike) -> float | None:

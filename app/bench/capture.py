@@ -304,6 +304,7 @@ def mask(messages: Messages) -> Messages:
 
 
 _LEFT_ALONE = frozenset({"role", "type", "id", "tool_call_id"})
+_DATA = re.compile(r"data:[\w.+/-]{0,127}(?:;[\w.=-]{1,127}){0,4};base64,[A-Za-z0-9+/=_-]*")
 _EMAIL = re.compile(r"(?<![\w.+-])[\w.+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63}){1,5}")
 _KEY = re.compile(
     r"-----BEGIN [A-Z ]{0,30}PRIVATE KEY-----[\s\S]{0,8192}?(?:-----END [A-Z ]{0,30}PRIVATE KEY-----|\Z)"
@@ -331,7 +332,7 @@ _PHONE = re.compile(
 def _masked(value: Any) -> Any:
     if isinstance(value, str):
         # A picture inside a message is megabytes of letters that mean nothing here.
-        return value if value.startswith("data:") else _mask_text(value)
+        return value if _DATA.fullmatch(value) else _mask_text(value)
     if isinstance(value, list):
         return [_masked(entry) for entry in value]
     if isinstance(value, dict):

@@ -178,7 +178,8 @@ def _common(first: Finished, second: Finished) -> list[Setting]:
 
 
 def _same_items(first: Finished, second: Finished, cells: Sequence[dict[Setting, dict[str, ResultRow]]]) -> list[str]:
-    """The items of every setting in both runs; raises `ConfigError` that names those which are not in both."""
+    """The items of every setting in both runs, without those whose replies were not all graded; raises `ConfigError`
+    that names those which are not in both."""
     asked = [frozenset().union(*cells_of_run.values()) for cells_of_run in cells]
     if asked[0] != asked[1]:
         only = [_named(asked[0] - asked[1]), _named(asked[1] - asked[0])]
@@ -193,7 +194,10 @@ def _same_items(first: Finished, second: Finished, cells: Sequence[dict[Setting,
                     f"the runs cannot be compared: {router} at tradeoff {tradeoff:g} of run {side.run.id} has "
                     f"{len(rows):,} of {len(asked[0]):,} items"
                 )
-    return sorted(asked[0])
+    ungraded = {row.item for run in cells for rows in run.values() for row in rows.values() if row.ungraded}
+    if asked[0] <= ungraded:
+        raise ConfigError("the runs cannot be compared: no item was graded in both")
+    return sorted(asked[0] - ungraded)
 
 
 def _named(items: frozenset[str]) -> str:
@@ -388,6 +392,9 @@ def _notes(first: Finished, second: Finished) -> Iterator[str]:
         values = [one.get(name) for one in spec]
         if values[0] != values[1] and name not in ("routers", "tradeoffs"):
             yield f"The runs differ in {name}: {values[0]} and {values[1]}."
+    ungraded = {row.item for side in (first, second) for row in side.rows if row.ungraded}
+    if ungraded:
+        yield f"{len(ungraded):,} items have replies that could not be graded, and are left out."
     settings = [{(row.router, row.tradeoff) for row in side.rows} for side in (first, second)]
     alone = sorted(settings[0] ^ settings[1])
     if alone:

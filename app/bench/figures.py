@@ -1,7 +1,8 @@
 """The figures of a report: what is stored, printed, shown as a page and given out as JSON.
 
 Nothing in it is rounded and nothing is NaN: what is not known is null, and a note says why. Money is USD per 1,000
-requests, time is seconds, qualities and shares lie in [0, 1].
+requests unless its name says otherwise, time is seconds, qualities and shares lie in [0, 1]. What was added after a
+report was stored has a default, so that the report still loads.
 """
 
 from __future__ import annotations
@@ -52,6 +53,8 @@ class Single(msgspec.Struct, frozen=True, kw_only=True):
     cost_per_1k: float
     coverage: float = 1.0
     """Share of the items it has an outcome for; the others count as failed calls."""
+    quality_interval: Interval | None = None
+    cost_interval: Interval | None = None
 
 
 class Oracle(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,6 +79,18 @@ class Zero(msgspec.Struct, frozen=True, kw_only=True):
     hull: tuple[Single, ...] = ()
 
 
+class Bin(msgspec.Struct, frozen=True, kw_only=True):
+    """Answered items of about the same predicted quality: one mark of a reliability diagram."""
+
+    n: int
+    predicted: float
+    """Mean of what was predicted."""
+    observed: float
+    """Mean quality."""
+    interval: Interval
+    """Wilson's 95 % interval of `observed`; too wide, never too narrow, where quality is graded."""
+
+
 class Calibration(msgspec.Struct, frozen=True, kw_only=True):
     """How well a router foretold what the models it picked would do; about the others nothing is said."""
 
@@ -92,6 +107,8 @@ class Calibration(msgspec.Struct, frozen=True, kw_only=True):
     models whose items all have the same quality."""
     cost_mape: float | None = None
     """Mean absolute error of predicted cost, relative to the cost; None where none was predicted."""
+    bins: tuple[Bin, ...] = ()
+    """The bins of `ece` that hold any item, ascending."""
 
 
 class PairedTest(msgspec.Struct, frozen=True, kw_only=True):
@@ -193,6 +210,42 @@ class PointReport(msgspec.Struct, frozen=True, kw_only=True):
     """None where the router predicted nothing, or its predictions were not kept."""
 
 
+class Loss(msgspec.Struct, frozen=True, kw_only=True):
+    """An item on which a router did worse than the best model of that item (ties to the cheapest) would have."""
+
+    item: str
+    category: str
+    prompt: str
+    """Cut where it is long, as the replies are; the cut says how much is left out."""
+    quality_lost: float
+    """The best model's quality minus this one's, never below 0."""
+    cost_lost_usd: float
+    """USD paid beyond the best model's cost for this item; negative where less was paid."""
+    model: str | None
+    """The model that answered; None where the call failed."""
+    quality: float
+    cost_usd: float
+    """USD of this one call."""
+    reply: str | None
+    """None where no text was kept."""
+    best_model: str
+    best_quality: float
+    best_cost_usd: float
+    best_reply: str | None
+
+
+class Losses(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a router lost most at its best point, against the oracle: quality first, then money."""
+
+    tradeoff: float
+    worse: int
+    """Items on which another model would have done better."""
+    dearer: int
+    """Items on which a cheaper model would have done as well."""
+    items: tuple[Loss, ...]
+    """The greatest losses, the greatest first."""
+
+
 class RouterReport(msgspec.Struct, frozen=True, kw_only=True):
     """A router at all its tradeoffs."""
 
@@ -235,6 +288,8 @@ class RouterReport(msgspec.Struct, frozen=True, kw_only=True):
     """None unless the pool has two models."""
     seeds: Seeds | None = None
     """None unless the run was repeated with several seeds; all other figures are those of the first."""
+    losses: Losses | None = None
+    """None where there is no pool to tell the best model, for baselines, and for what cannot serve."""
 
 
 class Baselines(msgspec.Struct, frozen=True, kw_only=True):
@@ -250,6 +305,59 @@ class Baselines(msgspec.Struct, frozen=True, kw_only=True):
     """Routes by the prompt's length alone; None where it could not be fitted (a note says why)."""
     know_dataset: RouterReport | None = None
     """The best model per category; None where there is nothing to fit it to."""
+
+
+class CategoryPoint(msgspec.Struct, frozen=True, kw_only=True):
+    """A router at one tradeoff on the items of one category."""
+
+    tradeoff: float
+    coverage: float
+    quality: float
+    cost_per_1k: float
+    quality_interval: Interval | None
+    """None, as every interval of a category, where it has too few items for a bootstrap to say anything."""
+    share: dict[str, float]
+    """Model → part of the category's items it answered, largest first; the parts add up to `coverage`."""
+
+
+class CategoryRouter(msgspec.Struct, frozen=True, kw_only=True):
+    """A router on one category."""
+
+    router: str
+    points: tuple[CategoryPoint, ...]
+    """One a tradeoff, in the order of the router's own points."""
+    hull: tuple[Mark, ...]
+    aiq: float | None = None
+    """Between the limits of this category; None without a pool."""
+    delta_aiq: Estimate | None = None
+    """AIQ minus the zero router's on this category, not corrected for the number of categories."""
+
+
+class Category(msgspec.Struct, frozen=True, kw_only=True):
+    """The cost-quality plane of the items of one category."""
+
+    category: str
+    n: int
+    pool: tuple[Single, ...]
+    """The single models on these items, ascending in cost; empty where nothing is recorded."""
+    routers: tuple[CategoryRouter, ...]
+    """In the order of the report's routers."""
+    best_single: str | None = None
+    oracle: Mark | None = None
+    zero: tuple[Mark, ...] = ()
+    """The hull of the single models."""
+
+
+class ModelPrice(msgspec.Struct, frozen=True, kw_only=True):
+    """What a model's calls were billed at."""
+
+    model: str
+    input_per_1m: float
+    """USD per million prompt tokens."""
+    output_per_1m: float
+    """USD per million completion tokens."""
+    source: str
+    """Where the rates come from, e.g. `config`."""
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
@@ -286,6 +394,12 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     baselines: Baselines | None
     """None where nothing is recorded to compute them from."""
     routers: tuple[RouterReport, ...]
+    categories: tuple[Category, ...] = ()
+    """Largest first."""
+    prices: tuple[ModelPrice, ...] = ()
+    """Of the calls of a replay, as the ledger has them; empty where costs were recorded or stated by the upstream."""
+    judge_cost_usd: float | None = None
+    """What judging cost, as far as prices are known; counted in no other figure. None where no model judged."""
 
     def to_json(self) -> bytes:
         """The report as JSON, indented."""

@@ -29,14 +29,14 @@ from app.bench.figures import (
     Report,
     RouterReport,
 )
+from app.bench.render_categories import calibrations, categories
+from app.bench.render_shares import model_colours, percent, shares
 
 UNKNOWN = "–"
 SERIES = ("#4269d0", "#ff725c", "#3ca951", "#a463f2", "#e0a100", "#2aa5a0", "#e8579a", "#9c6b4e", "#5c9ded", "#8a8f2a")
 """Colours of the routers: told apart on white and on black, in this order."""
-SCALE = ((42, 157, 143), (138, 177, 125), (233, 196, 106), (244, 162, 97), (214, 93, 66))
-"""Colours of the models from the cheapest to the dearest."""
-LEAST_LABEL = 0.12
-"""Least part of a bar that has room for its percentage."""
+PLAIN = "var(--muted)"
+"""Of what has no colour of its own: the fitted baselines."""
 LEAST_REACH = 0.005
 """Least half width of the axis of differences: where all are nothing, it must not magnify nothing."""
 TONES = {wording.BETTER: "better", wording.WORSE: "worse", wording.UNDECIDED: "undecided"}
@@ -45,6 +45,9 @@ TONES = {wording.BETTER: "better", wording.WORSE: "worse", wording.UNDECIDED: "u
 def render_html(report: Report) -> str:
     """The whole page; a few megabytes, because plotly.js is in it."""
     lines = list(_lines(report))
+    coloured = _coloured(report)
+    named = [(_label(report, router), router) for router in _asked(report)]
+    colours = {router.router: colour for router, colour in coloured}
     return (
         _environment()
         .get_template("report.html")
@@ -56,7 +59,14 @@ def render_html(report: Report) -> str:
             called=any(point.latency or point.overhead for router in report.routers for point in router.points),
             scale=_Scale.of(report),
             settings=[(router, list(_settings(router))) for router in _asked(report)],
-            shares=_shares(report),
+            shares=shares(report, named),
+            marks=list(_marks(report)),
+            categories=categories(report, coloured, model_colours(report)),
+            calibrations=calibrations([(name, colours.get(name, PLAIN), router) for name, router in named]),
+            timed=list(_timed(report)),
+            losing=[router for router, _ in coloured if router.losses is not None and router.losses.items],
+            prices={price.model: price for price in report.prices},
+            pooled={single.model for single in report.pool},
             tests=list(_tests(report)),
             pairs=[(_label(report, router), router.pair) for router in _asked(report) if router.pair is not None],
             over_seeds=[
@@ -79,9 +89,13 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["percent"] = _percent
+    environment.filters["percent"] = percent
     environment.filters["signed_percent"] = lambda part: UNKNOWN if part is None else f"{part:+.1%}".replace("-", "−")
     environment.filters["signed"] = wording.signed
+    environment.filters["money"] = wording.money
+    environment.filters["rate"] = lambda usd: f"{usd:,.4g}"
+    environment.filters["grade"] = lambda quality: f"{quality:.3g}"
+    environment.filters["usd"] = wording.usd
     environment.filters["json"] = lambda value: msgspec.json.encode(value).decode()
     return environment
 
@@ -91,6 +105,11 @@ def _asked(report: Report) -> list[RouterReport]:
     around = report.baselines
     fitted = [around.know_dataset, around.length] if around is not None else []
     return [*wording.by_aiq(report.routers), *(router for router in fitted if router is not None)]
+
+
+def _coloured(report: Report) -> list[tuple[RouterReport, str]]:
+    """The routers best first, each with its colour."""
+    return [(router, SERIES[place % len(SERIES)]) for place, router in enumerate(wording.by_aiq(report.routers))]
 
 
 def _label(report: Report, router: RouterReport) -> str:
@@ -124,8 +143,8 @@ class _Line(NamedTuple):
 
 
 def _lines(report: Report) -> Iterator[_Line]:
-    for place, router in enumerate(wording.by_aiq(report.routers)):
-        yield _router_line(router, router.router, colour=SERIES[place % len(SERIES)])
+    for router, colour in _coloured(report):
+        yield _router_line(router, router.router, colour=colour)
     around = report.baselines
     if around is None:
         return
@@ -192,10 +211,6 @@ def _saved(part: float | None) -> str:
     if part is None:
         return "not reached"
     return "0%" if abs(part) < 0.005 else f"{part:.0%}".replace("-", "−")
-
-
-def _percent(part: float) -> str:
-    return "<1%" if 0 < part < 0.005 else f"{part:.0%}"
 
 
 def _p50(times: Percentiles | None) -> str:
@@ -296,58 +311,69 @@ def _calibration(point: PointReport) -> dict[str, str]:
     }
 
 
-def _spread(value: float, interval: Interval, write: Any) -> str:
+def _spread(value: float, interval: Interval | None, write: Any) -> str:
+    if interval is None:
+        return str(write(value))
     return f"{write(value)} [{write(interval.low)}, {write(interval.high)}]"
 
 
 def _percentiles(times: Percentiles | None) -> str:
+    return UNKNOWN if times is None else " / ".join(_three(times))
+
+
+# ------------------------------------------------------------------------------------------------ all figures
+
+
+class _Mark(NamedTuple):
+    """A mark of the plane, written out."""
+
+    name: str
+    kind: str
+    t: str
+    quality: str
+    cost: str
+
+
+def _marks(report: Report) -> Iterator[_Mark]:
+    """All that the plane shows, for those who do not see it."""
+    for router in _asked(report):
+        for point in router.points:
+            yield _Mark(
+                _label(report, router),
+                "router" if any(router is one for one in report.routers) else "baseline",
+                f"{point.tradeoff:g}",
+                _spread(point.quality, point.quality_interval, "{:.3f}".format),
+                _spread(point.cost_per_1k, point.cost_interval, wording.money),
+            )
+    for single in report.pool:
+        quality = _spread(single.quality, single.quality_interval, "{:.3f}".format)
+        cost = _spread(single.cost_per_1k, single.cost_interval, wording.money)
+        yield _Mark(single.model, "single model", UNKNOWN, quality, cost)
+    around = report.baselines
+    for name, at in (("oracle", around.oracle), ("random", around.random)) if around is not None else ():
+        yield _Mark(name, "baseline", UNKNOWN, f"{at.quality:.3f}", wording.money(at.cost_per_1k))
+
+
+class _Timed(NamedTuple):
+    """The times of one router at the leaderboard's setting."""
+
+    name: str
+    t: str
+    latency: list[str]
+    overhead: list[str]
+
+
+def _timed(report: Report) -> Iterator[_Timed]:
+    for router in wording.by_aiq(report.routers):
+        point = router.points[router.best_point]
+        if point.latency is not None or point.overhead is not None:
+            yield _Timed(router.router, f"{point.tradeoff:g}", _three(point.latency), _three(point.overhead))
+
+
+def _three(times: Percentiles | None) -> list[str]:
     if times is None:
-        return UNKNOWN
-    return " / ".join(wording.seconds(value) for value in (times.p50, times.p95, times.p99))
-
-
-# ----------------------------------------------------------------------------------------------------- shares
-
-
-class _Part(NamedTuple):
-    model: str
-    width: float
-    """Percent of the bar."""
-    colour: str
-    label: str
-
-
-def _shares(report: Report) -> dict[str, Any]:
-    """Which model answered how much: a bar per setting, its models from the cheapest to the dearest."""
-    asked = _asked(report)
-    order = [single.model for single in report.pool]
-    named = {model for router in asked for point in router.points for model in point.share}
-    order += sorted(named - set(order))
-    colours = {model: _shade(place, len(order)) for place, model in enumerate(order)}
-    return {
-        "legend": [(model, colours[model]) for model in order if model in named],
-        "by_cost": bool(report.pool),
-        "routers": [
-            (_label(report, router), [(point, _bar(point, order, colours)) for point in router.points])
-            for router in asked
-        ],
-    }
-
-
-def _bar(point: PointReport, order: Sequence[str], colours: dict[str, str]) -> list[_Part]:
-    parts = ((model, point.share[model]) for model in order if model in point.share)
-    return [
-        _Part(model, round(100 * part, 3), colours[model], _percent(part) if part >= LEAST_LABEL else "")
-        for model, part in parts
-    ]
-
-
-def _shade(place: int, count: int) -> str:
-    """A colour of `SCALE`, evenly spread over `count` models."""
-    along = place / max(count - 1, 1) * (len(SCALE) - 1)
-    left = min(int(along), len(SCALE) - 2)
-    mixed = (round(a + (b - a) * (along - left)) for a, b in zip(SCALE[left], SCALE[left + 1], strict=True))
-    return "#" + "".join(f"{channel:02x}" for channel in mixed)
+        return [UNKNOWN] * 3
+    return [wording.seconds(value) for value in (times.p50, times.p95, times.p99)]
 
 
 # ----------------------------------------------------------------------------------------------------- figure
@@ -357,9 +383,9 @@ def _figure(report: Report) -> dict[str, Any]:
     """What the page's script draws: series of points and lines, with plotly's own markup escaped in every name."""
     around = report.baselines
     series = list(_reference(report, around)) if around is not None else []
-    coloured = [(router, SERIES[place % len(SERIES)]) for place, router in enumerate(wording.by_aiq(report.routers))]
     # The best is drawn last, so that it stands on top.
-    series += [_router_series(router, _plotly(router.router), colour) for router, colour in reversed(coloured)]
+    best_last = reversed(_coloured(report))
+    series += [_router_series(router, _plotly(router.router), colour) for router, colour in best_last]
     return {"series": series, "free": any(min(one["x"]) <= 0 for one in series)}
 
 
@@ -368,7 +394,7 @@ def _reference(report: Report, around: Baselines) -> Iterator[dict[str, Any]]:
     dearest = max(single.cost_per_1k for single in report.pool)
     hull = [Mark(quality=single.quality, cost_per_1k=single.cost_per_1k) for single in around.zero.hull]
     yield _line("zero router", [*hull, Mark(quality=hull[-1].quality, cost_per_1k=dearest)], "zero")
-    yield _line("oracle", list(around.oracle.curve), "oracle")
+    yield _line("oracle curve", list(around.oracle.curve), "oracle")
     for name, router in (("know_dataset", around.know_dataset), ("length", around.length)):
         if router is not None:
             yield _router_series(router, wording.FITTED[name], None) | {"role": name}
@@ -409,6 +435,7 @@ def _router_series(router: RouterReport, name: str, colour: str | None) -> dict[
         "colour": colour,
         "x": [point.cost_per_1k for point in router.points],
         "y": [point.quality for point in router.points],
+        **(_errors(router) if colour is not None else {}),
         "hull_x": [mark.cost_per_1k for mark in router.hull],
         "hull_y": [mark.quality for mark in router.hull],
         "text": [
@@ -417,6 +444,24 @@ def _router_series(router: RouterReport, name: str, colour: str | None) -> dict[
             f"<br>${_spread(point.cost_per_1k, point.cost_interval, wording.money)} per 1k"
             for point in router.points
         ],
+    }
+
+
+def _errors(router: RouterReport) -> dict[str, Any]:
+    """The intervals of a router's points; of points that coincide the first one's alone, or they would add up."""
+    places = [(point.cost_per_1k, point.quality) for point in router.points]
+    first = [place not in places[:index] for index, place in enumerate(places)]
+    costs = [(point.cost_per_1k, point.cost_interval) for point in router.points]
+    qualities = [(point.quality, point.quality_interval) for point in router.points]
+    return {"error_x": _reach(costs, first), "error_y": _reach(qualities, first)}
+
+
+def _reach(points: Sequence[tuple[float, Interval]], shown: Sequence[bool]) -> dict[str, list[float]]:
+    """How far each interval goes above and below its figure; not at all where it is not shown."""
+    both = list(zip(points, shown, strict=True))
+    return {
+        "array": [max(interval.high - value, 0.0) * see for (value, interval), see in both],
+        "arrayminus": [max(value - interval.low, 0.0) * see for (value, interval), see in both],
     }
 
 

@@ -7,13 +7,10 @@ together, so that each interval of a difference is a paired one.
 from __future__ import annotations
 
 import platform
-from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from functools import cached_property
 from importlib import metadata
-from itertools import accumulate
 
 import msgspec
 import numpy as np
@@ -23,14 +20,16 @@ from app.bench import baselines as base
 from app.bench import calibration, curves, pairs, wording
 from app.bench.arena import arena_score
 from app.bench.baselines import ScoredPool
+from app.bench.categories import by_category
 from app.bench.curves import Floats, Hull, Point
 from app.bench.figures import (
     Baselines,
+    Bin,
     Calibration,
-    Estimate,
     Interval,
     Kind,
     Mark,
+    ModelPrice,
     Oracle,
     Pair,
     PairedTest,
@@ -38,12 +37,13 @@ from app.bench.figures import (
     PointReport,
     Report,
     RouterReport,
-    Single,
     Zero,
 )
+from app.bench.losses import losses_of
+from app.bench.plane import Plane, as_estimate, as_interval, marks
 from app.bench.results import RouterResult, Setting
 from app.bench.significance import corrected, paired_test
-from app.bench.statistics import bootstrap_means, bootstrap_p, interval
+from app.bench.statistics import bootstrap_p
 from app.bench.suite import Suite
 from routers import Outcomes
 from routers.base import price_of_quality
@@ -75,6 +75,7 @@ def build_report(
     created_at: datetime | None = None,
     train: NDArray[np.int64] | None = None,
     split_by: str = "stratified",
+    prices: Sequence[ModelPrice] = (),
 ) -> Report:
     """The report on `results`, all of them about the items at `rows`, in that order.
 
@@ -82,9 +83,9 @@ def build_report(
     baselines, AIQ and its difference are then left out, and a note says so. `tradeoffs`: settings of the fitted
     baselines, which are fitted to the items at `train`, by default `suite.rows("train", seed)`; `split_by` says how
     the suite was divided. `seed` also seeds the bootstrap. `bench_only`: names of results that know what cannot be
-    known when serving; they are shown but are never the headline. `created_at`: now by default. Raises `ValueError`
-    where there are no rows, a result is not about them, or the outcomes are not of this
-    suite.
+    known when serving; they are shown but are never the headline. `created_at`: now by default. `prices`: what the
+    calls were billed at, where that is known. Raises `ValueError` where there are no rows, a result is not about them,
+    or the outcomes are not of this suite.
     """
     if not len(rows):
         raise ValueError("no items to score: the split is empty")
@@ -96,10 +97,18 @@ def build_report(
     scored = outcomes.take(rows) if outcomes is not None else None
     pool = ScoredPool.of(scored) if scored is not None else None
     fitted = [] if outcomes is None else list(_fitted(suite, outcomes, train, rows, tradeoffs, seed, remarks))
-    plane = _Plane(pool, (*results, *fitted), _dearest(outcomes), draws, seed)
+    plane = _Judged(pool, (*results, *fitted), draws, seed, _dearest(outcomes))
     reports = [plane.router(place) for place in range(len(plane.results))]
     routers, beside = corrected(reports[: len(results)]), {r.router: r for r in reports[len(results) :]}
-    baselines = _baselines(pool, beside) if pool is not None else None
+    if pool is not None:
+        settings = [result.settings[r.best_point] for result, r in zip(results, routers, strict=True)]
+        routers = [
+            router
+            if router.router in bench_only
+            else msgspec.structs.replace(router, losses=losses_of(setting, suite, rows, pool))
+            for router, setting in zip(routers, settings, strict=True)
+        ]
+    baselines = _baselines(plane, pool, beside) if pool is not None else None
     absent = [model for model in scored.models if model not in pool.models] if scored and pool else []
     said = wording.notes(suite=suite, split=split, pool=pool, absent=absent, routers=routers, upstream=upstream)
     serving = {router.router for router in routers} - set(bench_only)
@@ -120,9 +129,11 @@ def build_report(
         versions=_versions(),
         headline=wording.headline(routers, baselines, n=len(rows), split=split, suite=suite, shown=serving),
         notes=(*said, *remarks),
-        pool=_singles(pool) if pool is not None else (),
+        pool=plane.singles(),
         baselines=baselines,
         routers=tuple(routers),
+        categories=by_category([suite.items[row].category for row in rows], results, scored, draws=draws, seed=seed),
+        prices=tuple(prices),
     )
 
 
@@ -181,26 +192,11 @@ def _versions() -> dict[str, str]:
 # ------------------------------------------------------------------------------------------------ baselines
 
 
-def _single(pool: ScoredPool, model: int) -> Single:
-    point = pool.points[model]
-    return Single(
-        model=pool.models[model],
-        quality=point.quality,
-        cost_per_1k=1000 * point.cost,
-        coverage=float(pool.coverage[model]),
-    )
-
-
-def _singles(pool: ScoredPool) -> tuple[Single, ...]:
-    order = sorted(range(len(pool.models)), key=lambda model: (pool.points[model].cost, pool.models[model]))
-    return tuple(_single(pool, model) for model in order)
-
-
-def _baselines(pool: ScoredPool, fitted: dict[str, RouterReport]) -> Baselines:
+def _baselines(plane: Plane, pool: ScoredPool, fitted: dict[str, RouterReport]) -> Baselines:
     best, random = pool.oracle.point, pool.random
     return Baselines(
-        cheapest=_single(pool, pool.cheapest),
-        best_single=_single(pool, pool.best_single),
+        cheapest=plane.single(pool.cheapest),
+        best_single=plane.single(pool.best_single),
         random=Mark(quality=random.quality, cost_per_1k=1000 * random.cost),
         oracle=Oracle(
             quality=best.quality,
@@ -212,7 +208,7 @@ def _baselines(pool: ScoredPool, fitted: dict[str, RouterReport]) -> Baselines:
         ),
         zero=Zero(
             aiq=curves.aiq(pool.zero.cost, pool.zero.quality, pool.frame),
-            hull=tuple(_single(pool, int(model)) for model in pool.zero.index),
+            hull=tuple(plane.single(int(model)) for model in pool.zero.index),
         ),
         length=fitted.get("length"),
         know_dataset=fitted.get("know_dataset"),
@@ -223,30 +219,23 @@ def _thinned(cost: Floats, quality: Floats) -> tuple[Mark, ...]:
     """At most `CURVE_MARKS` vertices of a curve, evenly over the quality it climbs, both ends kept."""
     steps = np.searchsorted(quality, np.linspace(quality[0], quality[-1], CURVE_MARKS))
     kept = np.unique(np.concatenate(([0], np.minimum(steps, len(cost) - 1), [len(cost) - 1])))
-    return _marks(cost[kept], quality[kept])
-
-
-def _marks(cost: Floats, quality: Floats) -> tuple[Mark, ...]:
-    return tuple(Mark(quality=float(q), cost_per_1k=1000 * float(c)) for c, q in zip(cost, quality, strict=True))
+    return marks(cost[kept], quality[kept])
 
 
 # -------------------------------------------------------------------------------------------------- routers
 
 
 @dataclass(frozen=True)
-class _Plane:
-    """All points of the report, with the bootstrap samples of each."""
+class _Judged(Plane):
+    """What is said of each router of the plane."""
 
-    pool: ScoredPool | None
-    results: tuple[RouterResult, ...]
-    dearest: float
-    draws: int
-    seed: int
+    dearest: float = 0.0
+    """c_ref of the utility, USD."""
 
     def router(self, place: int) -> RouterReport:
         """The report on the result at `place`."""
         result = self.results[place]
-        cost, quality = self._means(place)
+        cost, quality = self.means(place)
         hull = curves.ndch(cost, quality)
         points = tuple(self._point(place, setting) for setting in range(len(result.settings)))
         plain = RouterReport(
@@ -254,31 +243,31 @@ class _Plane:
             params=msgspec.to_builtins(dict(result.params), enc_hook=str),
             points=points,
             best_point=self._best_point(cost, quality),
-            hull=_marks(hull.cost, hull.quality),
+            hull=marks(hull.cost, hull.quality),
         )
         return plain if self.pool is None else self._against_pool(plain, place, self.pool, hull)
 
     def _against_pool(self, plain: RouterReport, place: int, pool: ScoredPool, hull: Hull) -> RouterReport:
         """`plain` with all that needs the pool to compare with."""
-        cost, quality = self._means(place)
+        cost, quality = self.means(place)
         score, zero = curves.aiq(cost, quality, pool.frame), curves.aiq(pool.zero.cost, pool.zero.quality, pool.frame)
-        samples = self._aiq_samples(place)
-        over_zero = samples - self._zero_samples
-        delta = _estimate(score - zero, over_zero)
+        samples = self.aiq_samples(place)
+        over_zero = samples - self.zero_samples
+        delta = as_estimate(score - zero, over_zero)
         best = pool.points[pool.best_single]
         scale = Point(pool.frame.high - pool.frame.low, float(np.ptp([point.quality for point in pool.points])))
         return msgspec.structs.replace(
             plain,
             aiq=score,
-            aiq_interval=_interval(samples),
+            aiq_interval=as_interval(samples),
             delta_aiq=delta,
             verdict=wording.verdict(delta),
             aiq_log=curves.aiq_log(cost, quality, pool.frame),
-            aiq_rb_compat=curves.aiq_rb_compat(cost, quality, self._reach),
+            aiq_rb_compat=curves.aiq_rb_compat(cost, quality, self._reach()),
             gap_closed=curves.gap_closed(score, zero, pool.oracle_aiq),
             cost_save=curves.cost_save(hull, best),
             perf_gain=curves.perf_gain(hull, best),
-            pareto_dist=curves.pareto_dist(cost, quality, self._front, scale),
+            pareto_dist=curves.pareto_dist(cost, quality, self._front(), scale),
             delta_p=bootstrap_p(over_zero, wording.NOISE),
             against_best_single=self._against_best_single(place, plain.best_point, pool),
             against_zero=self._against_zero(place, plain.best_point, pool),
@@ -292,32 +281,32 @@ class _Plane:
 
     def _against_zero(self, place: int, index: int, pool: ScoredPool) -> PairedTest | None:
         """Blind mixing at the router's own mean cost; of each item the expectation over its coin counts."""
-        share = pool.zero_at(float(self._means(place)[0][index]))
+        share = pool.zero_at(float(self.means(place)[0][index]))
         return None if share is None else self._paired(place, index, pool, share, "zero router")
 
     def _paired(self, place: int, index: int, pool: ScoredPool, share: Floats, against: str) -> PairedTest:
         """A router's point against a fixed mix of models, shape (m,), as paired as everything else."""
-        quality = self._samples[1]
-        samples = quality[:, self._column[place] + index] - quality[:, : len(share)] @ share
+        quality = self.samples[1]
+        samples = quality[:, self.column[place] + index] - quality[:, : len(share)] @ share
         router, other = self.results[place].settings[index].quality, pool.counted[0] @ share
         return paired_test(against, router, other, samples, seed=self.seed)
 
     def _point(self, place: int, index: int) -> PointReport:
         setting = self.results[place].settings[index]
-        column = self._column[place] + index
+        column = self.column[place] + index
         cost, quality = float(setting.cost.mean()), float(setting.quality.mean())
-        share = _share(setting)
+        share = setting.share()
         return PointReport(
             tradeoff=float(setting.tradeoff),
             n=len(setting.quality),
             coverage=float(setting.answered.mean()),
             quality=quality,
             cost_per_1k=1000 * cost,
-            quality_interval=_interval(self._samples[1][:, column]),
-            cost_interval=_interval(1000 * self._samples[0][:, column]),
+            quality_interval=self.quality_interval(column),
+            cost_interval=self.cost_interval(column),
             share=share,
             entropy=curves.entropy(list(share.values())),
-            pareto=bool(self._pareto[column]),
+            pareto=bool(self.pareto[column]),
             latency=_percentiles(setting.latency),
             overhead=_percentiles(setting.overhead),
             arena=arena_score(min(max(quality, 0.0), 1.0), 1000 * cost),
@@ -343,70 +332,13 @@ class _Plane:
         weight = price_of_quality(EVEN, self.dearest)
         return min(range(len(cost)), key=lambda index: (weight * cost[index] - quality[index], cost[index]))
 
-    def _means(self, place: int) -> tuple[Floats, Floats]:
-        """Points of a router, shape (settings,): mean cost and mean quality."""
-        start, stop = self._column[place], self._column[place + 1]
-        return self._points[0][start:stop], self._points[1][start:stop]
-
-    def _aiq_samples(self, place: int) -> Floats:
-        start, stop = self._column[place], self._column[place + 1]
-        cost, quality = self._samples
-        return curves.aiq_many(cost[:, start:stop], quality[:, start:stop], *self._frames)
-
-    @cached_property
-    def _column(self) -> list[int]:
-        """Where the points of each router begin, after those of the pool; at the end the number of all points."""
-        counts = [len(self.pool.models) if self.pool else 0, *(len(result.settings) for result in self.results)]
-        return list(accumulate(counts))
-
-    @cached_property
-    def _columns(self) -> tuple[Floats, Floats]:
-        """Cost and quality of every point on every item, both of shape (n, points): the pool's, then the routers'."""
-        settings = [setting for result in self.results for setting in result.settings]
-        cost = [setting.cost for setting in settings]
-        quality = [setting.quality for setting in settings]
-        if self.pool is not None:
-            cost, quality = [*self.pool.counted[1].T, *cost], [*self.pool.counted[0].T, *quality]
-        return np.column_stack(cost), np.column_stack(quality)
-
-    @cached_property
-    def _points(self) -> tuple[Floats, Floats]:
-        """Mean cost and mean quality of every point, shape (points,)."""
-        cost, quality = self._columns
-        return cost.mean(axis=0), quality.mean(axis=0)
-
-    @cached_property
-    def _samples(self) -> tuple[Floats, Floats]:
-        """The same of every draw, both of shape (draws, points)."""
-        both = bootstrap_means(np.hstack(self._columns), draws=self.draws, seed=self.seed)
-        half = both.shape[1] // 2
-        return both[:, :half], both[:, half:]
-
-    @cached_property
-    def _frames(self) -> tuple[Floats, Floats, Floats]:
-        """Lower limit, upper limit and floor of every draw: the limits are resampled with everything else."""
-        cost, quality = (samples[:, : self._column[0]] for samples in self._samples)
-        low = cost.min(axis=1)
-        return low, cost.max(axis=1), np.where(cost == low[:, None], quality, -np.inf).max(axis=1)
-
-    @cached_property
-    def _zero_samples(self) -> Floats:
-        cost, quality = (samples[:, : self._column[0]] for samples in self._samples)
-        return curves.aiq_many(cost, quality, *self._frames)
-
-    @cached_property
-    def _pareto(self) -> NDArray[np.bool_]:
-        return curves.pareto(*self._points)
-
-    @cached_property
     def _front(self) -> tuple[Floats, Floats]:
-        cost, quality = self._points
-        return cost[self._pareto], quality[self._pareto]
+        cost, quality = self.points
+        return cost[self.pareto], quality[self.pareto]
 
-    @cached_property
     def _reach(self) -> float:
         """Largest hull cost among all that stand in the table, fitted baselines included: RouterBench's upper limit."""
-        hulls = [curves.ndch(*self._means(place)) for place in range(len(self.results))]
+        hulls = [curves.ndch(*self.means(place)) for place in range(len(self.results))]
         if self.pool is not None:
             hulls.append(self.pool.zero)
         return max(float(hull.cost[-1]) for hull in hulls)
@@ -447,8 +379,14 @@ def _calibration(setting: Setting) -> Calibration | None:
         found,
         brier=calibration.brier(predicted, true),
         ece=calibration.ece(predicted, true),
+        bins=tuple(_bin(part) for part in calibration.reliability(predicted, true)),
         auc=_auc_by_model(np.array(setting.model, dtype=object)[quality], predicted, true),
     )
+
+
+def _bin(part: calibration.Part) -> Bin:
+    interval = Interval(low=part.low, high=part.high)
+    return Bin(n=part.n, predicted=part.predicted, observed=part.observed, interval=interval)
 
 
 def _foretold(setting: Setting, predicted: Floats | None) -> NDArray[np.bool_]:
@@ -466,13 +404,6 @@ def _auc_by_model(models: NDArray[np.object_], predicted: Floats, true: Floats) 
     return found
 
 
-def _share(setting: Setting) -> dict[str, float]:
-    counts = Counter(setting.model)
-    counted = ((model, count) for model, count in counts.items() if model is not None)
-    largest_first = sorted(counted, key=lambda entry: (-entry[1], entry[0]))
-    return {model: count / len(setting.model) for model, count in largest_first}
-
-
 def _percentiles(seconds: Floats | None) -> Percentiles | None:
     """None where nothing was called, or nothing that was called has a time."""
     known = seconds[~np.isnan(seconds)] if seconds is not None else np.zeros(0)
@@ -480,13 +411,3 @@ def _percentiles(seconds: Floats | None) -> Percentiles | None:
         return None
     p50, p95, p99 = np.percentile(known, (50, 95, 99))
     return Percentiles(p50=float(p50), p95=float(p95), p99=float(p99))
-
-
-def _interval(samples: Floats) -> Interval:
-    low, high = interval(samples)
-    return Interval(low=low, high=high)
-
-
-def _estimate(value: float, samples: Floats) -> Estimate:
-    low, high = interval(samples)
-    return Estimate(value=value, low=low, high=high)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -32,6 +33,25 @@ class Setting:
     known."""
     predicted_cost: NDArray[np.float64] | None = None
     """Shape (n,), USD, likewise."""
+    calls: NDArray[np.int64] | None = None
+    """Shape (n,), models that were called for each item, failed ones included; `cost` is what all of them billed. None
+    where it is not known."""
+
+    def share(self) -> dict[str, float]:
+        """Model → part of all items it answered, largest first."""
+        counts = Counter(model for model in self.model if model is not None)
+        largest_first = sorted(counts.items(), key=lambda entry: (-entry[1], entry[0]))
+        return {model: count / len(self.model) for model, count in largest_first}
+
+    def at(self, places: NDArray[np.int64]) -> Setting:
+        """The same on the items at `places` alone, without times and predictions."""
+        return Setting(
+            tradeoff=self.tradeoff,
+            model=tuple(self.model[place] for place in places),
+            quality=self.quality[places],
+            cost=self.cost[places],
+            answered=self.answered[places],
+        )
 
 
 @dataclass(frozen=True)

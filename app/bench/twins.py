@@ -76,22 +76,28 @@ def _near(texts: tuple[str, ...], exact: tuple[int, ...]) -> NDArray[np.int64]:
     from scipy.sparse.csgraph import connected_components  # type: ignore[import-untyped]
 
     n = len(texts)
-    _, labels = np.unique(np.array(exact, dtype=np.int64), return_inverse=True)
     if n < 2:
-        return labels.astype(np.int64)
-    vectors = _vectors(texts)
-    prefixes = _prefixes(vectors)
-    for start in range(0, n, BLOCK):
+        return np.zeros(n, dtype=np.int64)
+    # Texts that are the same need no comparing, and a thousand copies of one would each be held against all others.
+    first: dict[str, int] = {}
+    same = np.array([first.setdefault(text, row) for row, text in enumerate(texts)], dtype=np.int64)
+    _, alike = np.unique(np.array(exact, dtype=np.int64), return_inverse=True)
+    links = coo_array((np.ones(n), (alike, alike[same])), shape=(n, n))
+    labels = connected_components(links, directed=False)[1][alike]
+    kept = np.array(list(first.values()), dtype=np.int64)
+    whole = _vectors(texts)
+    prefixes = _prefixes(whole[kept])
+    for start in range(0, len(kept), BLOCK):
         found = (prefixes[start : start + BLOCK] @ prefixes.T).tocoo()
-        left, right = found.row.astype(np.int64) + start, found.col.astype(np.int64)
-        # A pair already linked need not be compared: a thousand copies of one prompt cost one comparison each.
+        left, right = kept[found.row.astype(np.int64) + start], kept[found.col]
+        # A pair already linked need not be compared.
         open_pairs = (left < right) & (labels[left] != labels[right])
         left, right = left[open_pairs], right[open_pairs]
         for chunk in range(0, len(left), PAIRS):
             a, b = left[chunk : chunk + PAIRS], right[chunk : chunk + PAIRS]
             still = labels[a] != labels[b]
             a, b = a[still], b[still]
-            near = np.asarray(vectors[a].multiply(vectors[b]).sum(axis=1)).ravel() > NEAR
+            near = np.asarray(whole[a].multiply(whole[b]).sum(axis=1)).ravel() > NEAR
             if near.any():
                 links = coo_array((np.ones(int(near.sum())), (labels[a[near]], labels[b[near]])), shape=(n, n))
                 labels = connected_components(links, directed=False)[1][labels]

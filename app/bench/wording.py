@@ -99,6 +99,11 @@ def money(cost_per_1k: float) -> str:
     return f"{cost_per_1k:,.2f}" if cost_per_1k >= 1 else f"{cost_per_1k:#.3g}"
 
 
+def usd(cost: float) -> str:
+    """USD of one call to three significant digits, with the sign."""
+    return "$0" if cost == 0 else f"${cost:,.2f}" if cost >= 1 else f"${float(f'{cost:.3g}'):.10f}".rstrip("0")
+
+
 def seconds(value: float) -> str:
     """A time to two or three significant digits in the unit that fits."""
     if value < 0.001:

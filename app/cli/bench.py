@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from app.cli import imports, predictions, recording
-from app.cli.options import ConfigOption, DataDirOption, JsonFlag, run_async
+from app.cli import adopting, conform, imports, offpolicy, predictions, recording
+from app.cli.options import AllowCodeFlag, ConfigOption, DataDirOption, JsonFlag, run_async
+from app.cli.showing import CsvOption, HtmlOption, JsonFileOption, show, show_recording, to_terminal
 
 if TYPE_CHECKING:
     from app.bench.compare import Comparison
@@ -19,10 +20,13 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Import suites, replay them through a running proxy, and score routers.", no_args_is_help=True)
 app.add_typer(imports.app, name="import")
+app.command("adopt")(adopting.adopt)
+app.command("off-policy")(offpolicy.off_policy)
 app.command("predictions")(predictions.predictions)
 app.command("record")(recording.record)
 app.command("capture")(recording.capture)
 app.command("export")(recording.export)
+app.command("conform-router")(conform.conform_router)
 
 RoutersOption = Annotated[
     list[str],
@@ -37,10 +41,12 @@ SplitByOption = Annotated[
 SeedOption = Annotated[int, typer.Option(min=0, help="Seeds the split, the routers and the bootstrap.")]
 LimitOption = Annotated[int | None, typer.Option(min=1, help="Most items; a seeded sample of the part.")]
 GraderOption = Annotated[
-    str | None, typer.Option(help="Grade replies with this instead of the suite's grader; `recorded`: do not grade.")
+    str | None,
+    typer.Option(
+        help="Grade replies with this instead of the suite's grader: a name, judge:MODEL, pairwise:MODEL or "
+        "FILE.py:FUNCTION; `recorded`: do not grade."
+    ),
 ]
-JsonFileOption = Annotated[Path | None, typer.Option("--json", help="Write the report as JSON; `-`: to the terminal.")]
-HtmlOption = Annotated[Path | None, typer.Option("--output", "-o", help="Write the report as one HTML file.")]
 FailUnderOption = Annotated[
     float | None, typer.Option("--fail-under", metavar="AIQ", help="Exit with 1 where a router's AIQ is below this.")
 ]
@@ -102,8 +108,10 @@ def score(
     ] = 1,
     limit: LimitOption = None,
     grader: GraderOption = None,
+    allow_code: AllowCodeFlag = False,
     least: FailUnderOption = None,
     json_file: JsonFileOption = None,
+    csv_file: CsvOption = None,
     output: HtmlOption = None,
     data_dir: DataDirOption = None,
 ) -> None:
@@ -111,9 +119,9 @@ def score(
     from app.bench.run import score as carry_out
     from app.bench.seeds import score_seeds
 
-    plan = _plan(suite, router, tradeoffs, split, split_by, seed, limit, grader, data_dir)
+    plan = _plan(suite, router, tradeoffs, split, split_by, seed, limit, grader, allow_code, data_dir)
     report = carry_out(plan) if seeds == 1 else score_seeds(plan, range(seed, seed + seeds))
-    _show(report, json_file, output)
+    show(report, json_file, output, csv_file)
     _gate(report, least)
 
 
@@ -127,6 +135,7 @@ def run(
     seed: SeedOption = 0,
     limit: LimitOption = None,
     grader: GraderOption = None,
+    allow_code: AllowCodeFlag = False,
     concurrency: Annotated[int, typer.Option(min=1, max=1000, help="Calls in flight.")] = 32,
     url: Annotated[str | None, typer.Option(help="A running proxy; without it one is started for the run.")] = None,
     upstream: Annotated[
@@ -142,6 +151,7 @@ def run(
         typer.Option("--fail-if-worse-than", metavar="RUN", help="Exit with 1 where this run is shown to be worse."),
     ] = None,
     json_file: JsonFileOption = None,
+    csv_file: CsvOption = None,
     output: HtmlOption = None,
     config: ConfigOption = None,
     data_dir: DataDirOption = None,
@@ -149,7 +159,9 @@ def run(
     """Replay a suite through a running proxy over HTTP and score its routers."""
     from app.cli.replay import Wanted, replay
 
-    plan = _plan(suite, router, tradeoffs, split, split_by, seed, limit, grader, data_dir, remote=url is not None)
+    plan = _plan(
+        suite, router, tradeoffs, split, split_by, seed, limit, grader, allow_code, data_dir, remote=url is not None
+    )
     wanted = Wanted(
         plan=plan,
         url=url,
@@ -160,10 +172,10 @@ def run(
         fresh=fresh,
         config=config,
         data_dir=data_dir,
-        quiet=json_file is not None and str(json_file) == "-",
+        quiet=to_terminal(json_file) or to_terminal(csv_file),
     )
     made = run_async(replay(wanted))
-    _show(made, json_file, output)
+    show(made, json_file, output, csv_file)
     _gate(made, least)
     if worse_than is not None:
         from app.cli.gates import fail_if_worse
@@ -213,27 +225,33 @@ def _gate(report: Report, least: float | None) -> None:
 def report(
     run: Annotated[str, typer.Argument(help="Id of the run, or the beginning of it.")],
     json_file: JsonFileOption = None,
+    csv_file: CsvOption = None,
     output: HtmlOption = None,
     data_dir: DataDirOption = None,
 ) -> None:
-    """Show the report of a finished run again."""
+    """Show the report of a finished run again; of a recording, what it holds of each model."""
     import msgspec
 
+    from app.bench.recording_report import RecordingReport, recording_report
     from app.bench.report import Report
     from app.cli.store import open_database
     from app.core.errors import HullspeedError
     from app.store.runs import get_run
 
-    async def work() -> Report:
+    async def work() -> Report | RecordingReport:
         async with open_database(data_dir) as database:
             found, stored = await get_run(database, run)
             if found.spec.get("kind") == "record":
-                raise HullspeedError(f"run {found.id} recorded a suite and scored nothing; see `hullspeed bench list`")
+                return await recording_report(database, found)
             if stored is None:
                 raise HullspeedError(f"run {found.id} is not finished ({found.status}); the same command resumes it")
             return msgspec.convert(stored, Report)
 
-    _show(run_async(work()), json_file, output)
+    found = run_async(work())
+    if isinstance(found, RecordingReport):
+        show_recording(found, json_file, output, csv_file)
+    else:
+        show(found, json_file, output, csv_file)
 
 
 def _plan(
@@ -245,6 +263,7 @@ def _plan(
     seed: int,
     limit: int | None,
     grader: str | None,
+    allow_code: bool,
     data_dir: Path | None,
     *,
     remote: bool = False,
@@ -254,6 +273,7 @@ def _plan(
     from app.bench.splits import SplitBy
     from app.cli.store import open_database
     from app.core.errors import ConfigError
+    from app.core.settings import load_settings
 
     specs = tuple(RouterSpec.parse(text) for text in routers)
     try:
@@ -262,32 +282,9 @@ def _plan(
         raise ConfigError(f"--tradeoffs {tradeoffs!r} is not a comma-separated list of numbers") from None
 
     async def work() -> Suite:
-        async with open_database(data_dir) as database:
+        async with open_database(settings=settings) as database:
             return await library.load(database, suite)
 
-    return Plan(run_async(work()), specs, values, split, seed, limit, grader, SplitBy.parse(split_by), remote)
-
-
-def _show(report: Report, json_file: Path | None, output: Path | None) -> None:
-    import msgspec
-    from rich.console import Console
-
-    from app.bench.render_html import render_html
-    from app.bench.render_terminal import render_leaderboard
-    from app.core.errors import ConfigError
-
-    encoded = msgspec.json.encode(report)
-    to_terminal = json_file is not None and str(json_file) == "-"
-    try:
-        if json_file is not None and not to_terminal:
-            json_file.write_bytes(encoded + b"\n")
-        if output is not None:
-            output.write_text(render_html(report), encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(f"{error.filename} cannot be written: {error.strerror}") from None
-    if to_terminal:
-        typer.echo(encoded.decode())
-        return
-    render_leaderboard(report, Console())
-    if output is not None:
-        typer.echo(f"Report: {output.resolve()}")
+    settings = load_settings(data_dir=data_dir)
+    allowed = allow_code or settings.allow_code
+    return Plan(run_async(work()), specs, values, split, seed, limit, grader, SplitBy.parse(split_by), remote, allowed)

@@ -27,12 +27,19 @@ PriceOption = Annotated[
     list[str] | None, typer.Option("--price", help="model=IN/OUT, USD per million tokens; may be repeated.")
 ]
 
+SHOWN = 100
+"""Categories that are named."""
+
+ContaminatedOption = Annotated[
+    list[Path] | None, typer.Option(help="contaminated_prompts.jsonl: prompts to leave out; may be repeated.")
+]
+
 
 @app.command("outcomes")
 def outcomes(
     file: Annotated[Path, typer.Argument(help="Parquet or CSV with one row per (item, model).")],
     name: NameOption,
-    items: Annotated[Path | None, typer.Option(help="Parquet of items with targets.")] = None,
+    items: Annotated[Path | None, typer.Option(help="Parquet or CSV of items with targets.")] = None,
     grader: Annotated[str | None, typer.Option(help="How replies are graded; without one, recorded quality.")] = None,
     allow_missing: MissingFlag = False,
     replace: ReplaceFlag = False,
@@ -78,6 +85,7 @@ def routellm(
     files: Annotated[list[Path], typer.Argument(help="Response files of RouteLLM's evaluations.")],
     name: NameOption,
     price: PriceOption = None,
+    contaminated: ContaminatedOption = None,
     allow_missing: MissingFlag = False,
     replace: ReplaceFlag = False,
     data_dir: DataDirOption = None,
@@ -86,7 +94,30 @@ def routellm(
     from app.bench import importers
 
     prices = importers.parse_prices(price or [])
-    read = importers.read_routellm(files, name, prices=prices, allow_missing=allow_missing)
+    read = importers.read_routellm(
+        files, name, prices=prices, contaminated=contaminated or [], allow_missing=allow_missing
+    )
+    _keep(read, data_dir, replace=replace)
+
+
+@app.command("mt-bench")
+def mt_bench(
+    files: Annotated[list[Path], typer.Argument(help="Judgements, e.g. RouteLLM's judgements.jsonl.")],
+    questions: Annotated[Path, typer.Option(help="FastChat's question.jsonl.")],
+    name: NameOption,
+    price: PriceOption = None,
+    contaminated: ContaminatedOption = None,
+    allow_missing: MissingFlag = False,
+    replace: ReplaceFlag = False,
+    data_dir: DataDirOption = None,
+) -> None:
+    """MT-Bench conversations as a judge rated them (FastChat, RouteLLM)."""
+    from app.bench import importers
+
+    prices = importers.parse_prices(price or [])
+    read = importers.read_mt_bench(
+        files, questions, name, prices=prices, contaminated=contaminated or [], allow_missing=allow_missing
+    )
     _keep(read, data_dir, replace=replace)
 
 
@@ -138,7 +169,9 @@ def _keep(read: Imported, data_dir: Path | None, *, replace: bool) -> None:
     for item in suite.items:
         categories[item.category] = categories.get(item.category, 0) + 1
     typer.echo(f"Suite `{suite.name}`: {len(suite.items):,} items in {len(categories)} categories")
-    typer.echo("  " + ", ".join(f"{name} {count:,}" for name, count in sorted(categories.items())))
+    named = [f"{name} {count:,}" for name, count in sorted(categories.items())]
+    more = f" and {len(named) - SHOWN:,} more" if len(named) > SHOWN else ""
+    typer.echo(f"  {', '.join(named[:SHOWN])}{more}")
     for line in read.findings().lines():
         typer.echo(f"  {line}")
     for line in _agreement(suite):
@@ -147,9 +180,11 @@ def _keep(read: Imported, data_dir: Path | None, *, replace: bool) -> None:
 
 def _agreement(suite: Suite) -> list[str]:
     """How far a grader agrees with the recorded quality, where there is something to grade."""
-    from app.bench.graders import agreement
+    from app.bench.graders import GRADERS, agreement
 
-    gradable = all(item.target is not None for item in suite.items)
+    # What takes long, costs money or runs code is for `bench score` and `bench run`.
+    named = {item.grader or suite.grader or "answer" for item in suite.items}
+    gradable = named <= GRADERS.keys() and all(item.target is not None for item in suite.items)
     recorded = suite.recorded
     if not gradable or recorded is None or any(reply is None for reply in recorded.replies.flat):
         return []

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from app.cli.elsewhere import listed_models
-from app.cli.options import ConfigOption, DataDirOption, run_async
+from app.cli.options import AllowCodeFlag, ConfigOption, DataDirOption, run_async
 from app.cli.spending import ask_to_spend
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ def record(
     models: Annotated[str, typer.Option(help="Comma-separated names of the catalog.")],
     name: Annotated[str | None, typer.Option(help="Suite to save the outcomes in; by default the same one.")] = None,
     grader: Annotated[str | None, typer.Option(help="Grade replies with this instead of the suite's grader.")] = None,
+    allow_code: AllowCodeFlag = False,
     concurrency: Annotated[int, typer.Option(min=1, max=1000, help="Calls in flight.")] = 32,
     url: Annotated[str | None, typer.Option(help="A running proxy; without it one is started from the config.")] = None,
     max_cost: Annotated[float | None, typer.Option(help="Stop once this many USD are spent.")] = None,
@@ -61,12 +62,30 @@ def record(
         settings = load_settings(config=config, data_dir=data_dir, host="127.0.0.1")
         configure_logging(settings.log_level, settings.log_format)
         async with open_database(settings=settings) as database:
-            plan = plan_recording(await library.load(database, suite), wanted, grader)
+            found = await library.load(database, suite)
+            plan = plan_recording(found, wanted, grader, allow_code=allow_code or settings.allow_code)
             await check_name(database, plan, name or suite)
-            async with _asked_proxy(plan, settings, database, url, cap, yes=yes) as asked:
-                return await _show_recording(plan, asked, database, name, concurrency, cap)
+            return await recording(plan, settings, database, name, url, concurrency, cap, yes=yes)
 
-    _say_recording(run_async(work()))
+    run_async(work())
+
+
+async def recording(
+    plan: Plan,
+    settings: Settings,
+    database: Database,
+    name: str | None,
+    url: str | None,
+    concurrency: int,
+    cap: Decimal | None,
+    *,
+    yes: bool,
+) -> Recording:
+    """Carry a recording out as a command does: the estimate, a question, progress, and what came of it."""
+    async with _asked_proxy(plan, settings, database, url, cap, yes=yes) as asked:
+        found = await _show_recording(plan, asked, database, name, concurrency, cap)
+    _say_recording(found)
+    return found
 
 
 def capture(
@@ -209,7 +228,9 @@ async def _asked_proxy(
     """A proxy that has the models, its own or a running one; money is asked for before it is used."""
     from app.bench.record import models_of, remaining
     from app.bench.run import Target
+    from app.cli.replay import check_judges
     from app.core.config import Config, load_config
+    from app.core.errors import ConfigError
     from app.main import Proxy, bind, serving
 
     models = models_of(plan)
@@ -217,15 +238,23 @@ async def _asked_proxy(
         key = settings.api_key.get_secret_value() if settings.api_key else None
         listed = await listed_models(url, key)
         _check_models(models, listed, f"--url {url}: the proxy there")
-        kinds = {str(listed[model]["upstream"]) for model in models}
+        check_judges(plan, listed, f"--url {url}: the proxy there")
+        kinds = {str(listed[model].get("upstream")) for model in models}
+        if "None" in kinds:
+            raise ConfigError(
+                f"--url {url}: what answers there is no Hullspeed proxy; name it as api_base of a model in the config, "
+                "and record without --url",
+                param="url",
+            )
         if kinds - {"recorded", "simulated"}:
             tasks = await remaining(database, plan, url)
-            _ask(tasks, {model: _candidate(listed[model]) for model in models}, cap, yes=yes)
+            _ask(plan, tasks, {model: _candidate(listed[model]) for model in models}, cap, yes=yes)
         yield _Asked(Target(url, url, known_pool=False, api_key=key), "simulated" in kinds)
         return
     proxy = Proxy(settings, load_config(settings.config) if settings.config else Config(), database=database)
     _check_models(models, proxy.catalog, "the config")
-    _ask(await remaining(database, plan, "live"), proxy.catalog.candidates, cap, yes=yes)
+    check_judges(plan, proxy.catalog, "the config")
+    _ask(plan, await remaining(database, plan, "live"), proxy.catalog.candidates, cap, yes=yes)
     sock = bind("127.0.0.1", 0)
     try:
         async with serving(proxy, sock) as own:
@@ -234,9 +263,13 @@ async def _asked_proxy(
         sock.close()
 
 
-def _ask(tasks: Sequence[Task], candidates: dict[str, Candidate], cap: Decimal | None, *, yes: bool) -> None:
+def _ask(
+    plan: Plan, tasks: Sequence[Task], candidates: dict[str, Candidate], cap: Decimal | None, *, yes: bool
+) -> None:
     if tasks:
-        ask_to_spend(len(tasks), estimate(tasks, candidates), cap, yes=yes)
+        cost = estimate(tasks, candidates)
+        cost += ", and judging the replies as much as the judges charge" if plan.asks else ""
+        ask_to_spend(f"{len(tasks):,} calls to live providers", cost, cap, yes=yes)
 
 
 def _check_models(models: Sequence[str], known: Any, where: str) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Collection, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from app.bench.graders import asks
 from app.bench.local import recorded_catalog, recorded_upstream
 from app.bench.plan import Plan
 from app.bench.replay import Progress as Done
@@ -119,7 +120,9 @@ class Bar:
         """Called after every call; drawing is rarer."""
         if done.done - self.shown >= 20 or done.done == done.total:
             self.shown = done.done
-            detail = f"{done.rate:,.0f} calls/s  ${done.cost:.4f}  quality {done.quality / done.done:.3f}"
+            detail = f"{done.rate:,.0f} calls/s  ${done.cost:.4f}  quality {done.mean_quality:.3f}"
+            if done.ungraded:
+                detail += f"  {done.ungraded:,} not graded"
             if done.failed:
                 detail += f"  {done.failed:,} failed"
             self.progress.update(self.task, completed=self.earlier + done.done, detail=detail)
@@ -128,9 +131,12 @@ class Bar:
         """What to say at the end."""
         failed = f", {done.failed:,} failed" if done.failed else ""
         speed = f" at {done.rate:,.0f} calls/s" if done.done else ""
+        judging = f", ${done.judge_cost:.4f} for judging them" if done.judge_cost else ""
+        ungraded = f", {done.ungraded:,} not graded" if done.ungraded else ""
         whose = {"recorded": " by the recording, nothing was spent", "simulated": " by simulated models"}
         return (
-            f"Run {run}: {done.done:,} calls over HTTP{speed}, ${done.cost:.4f} billed{whose.get(upstream, '')}{failed}"
+            f"Run {run}: {done.done:,} calls over HTTP{speed}, ${done.cost:.4f} billed{whose.get(upstream, '')}"
+            f"{judging}{ungraded}{failed}"
         )
 
 
@@ -159,20 +165,47 @@ async def _target(
         yield await _running(wanted, wanted.url, key)
         return
     proxy = _own_proxy(wanted, settings, database, built)
+    # The suite's recorded models judge nobody: judges are models of the config, then behind a proxy of their own.
+    judges = proxy if wanted.upstream == "live" or not wanted.plan.asks else _live_proxy(settings, database, {})
+    check_judges(wanted.plan, judges.catalog, "the config")
     if wanted.upstream == "live":
         _ask_before_spending(wanted, proxy)
+    elif wanted.plan.asks:
+        calls = len(wanted.plan.routers) * len(wanted.plan.tradeoffs) * len(wanted.plan.rows)
+        ask_to_spend(f"Judging up to {calls:,} replies", "what the judges' calls cost", wanted.max_cost, yes=wanted.yes)
+    async with AsyncExitStack() as stack:
+        url = await stack.enter_async_context(_served(proxy))
+        asked = url if judges is proxy else await stack.enter_async_context(_served(judges))
+        yield Target(url, wanted.upstream, wanted.upstream == "recorded", proxy.api_key, asked)
+
+
+@asynccontextmanager
+async def _served(proxy: Proxy) -> AsyncIterator[str]:
     sock = bind("127.0.0.1", 0)
     try:
         async with serving(proxy, sock) as url:
-            yield Target(url, wanted.upstream, wanted.upstream == "recorded", proxy.api_key)
+            yield url
     finally:
         sock.close()
 
 
+def check_judges(plan: Plan, known: Collection[str], where: str) -> None:
+    """Raise `ConfigError` where a model that is to judge is not among the `known` ones, before anything is sent."""
+    for grader in plan.grader_names:
+        model = grader.partition(":")[2]
+        if asks(grader) and model.partition("/")[0] != "auto" and model not in known:
+            there = ", ".join(name for name in known if name.partition("/")[0] != "auto")
+            raise ConfigError(f"grader `{grader}`: {where} has no model `{model}`; it has {there or 'none'}")
+
+
+def _live_proxy(settings: Settings, database: Database, built: dict[str, Router]) -> Proxy:
+    config = load_config(settings.config) if settings.config else Config()
+    return Proxy(settings, config, routers=built, database=database)
+
+
 def _own_proxy(wanted: Wanted, settings: Settings, database: Database, built: dict[str, Router]) -> Proxy:
     if wanted.upstream == "live":
-        config = load_config(settings.config) if settings.config else Config()
-        return Proxy(settings, config, routers=built, database=database)
+        return _live_proxy(settings, database, built)
     upstream = recorded_upstream(wanted.plan.suite)
     catalog = recorded_catalog(wanted.plan.suite, upstream)
     return Proxy(
@@ -189,6 +222,7 @@ async def _running(wanted: Wanted, url: str, key: str | None) -> Target:
             raise ConfigError(
                 f"--url {url}: the proxy there has no router `{spec.text}`; it has {there}", param="router"
             )
+    check_judges(wanted.plan, listed, f"--url {url}: the proxy there")
     recorded = wanted.plan.suite.recorded
     models = {name for name, entry in listed.items() if entry.get("upstream")}
     known = recorded is not None and models == set(recorded.models)
@@ -213,4 +247,5 @@ def _ask_before_spending(wanted: Wanted, proxy: Proxy) -> None:
         cost = f"between ${low:.2f} and ${high:.2f} (256 completion tokens each assumed)"
     else:
         cost = "an unknown amount: no model has a price"
-    ask_to_spend(calls, cost, wanted.max_cost, yes=wanted.yes)
+    cost += ", and judging the replies as much as the judges charge" if plan.asks else ""
+    ask_to_spend(f"{calls:,} calls to live providers", cost, wanted.max_cost, yes=wanted.yes)

@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import re
+import socket
 import subprocess
 import sys
 import threading
@@ -113,8 +114,9 @@ def _launch(folder: Path) -> Any:
         try:
             server = get_server(folder, cleanup_mode="stop", start=False, postgres_version=MAJOR)
             server.start()
-        except (AssertionError, subprocess.TimeoutExpired) as error:
-            # Another process is starting it, or it is still recovering from a crash.
+            _knock(folder)
+        except (AssertionError, subprocess.TimeoutExpired, ConnectionRefusedError, FileNotFoundError) as error:
+            # Another process is starting it, it is still recovering from a crash, or it was just being killed.
             if time.monotonic() > deadline:
                 raise ConfigError(_failure(folder)) from error
             time.sleep(0.2)
@@ -122,6 +124,12 @@ def _launch(folder: Path) -> Any:
             raise ConfigError(_failure(folder)) from error
         else:
             return server
+
+
+def _knock(folder: Path) -> None:
+    """Raise `OSError` where nobody listens: a server that is about to die still counts as one that runs."""
+    with socket.socket(socket.AF_UNIX) as door:
+        door.connect(str(folder / _SOCKET_NAME))
 
 
 def _failure(folder: Path) -> str:
@@ -133,23 +141,39 @@ def _failure(folder: Path) -> str:
 
 def _forget_the_dead(folder: Path) -> None:
     """Drop what processes killed without notice have left: a stale pid would pass for a running server or user."""
-    lock = folder / "postmaster.pid"
-    if lock.exists():
-        first = lock.read_text().split("\n", 1)[0].strip()
+    # The second one Postgres itself takes for a running server's as long as the dead one is listed.
+    for lock in (folder / "postmaster.pid", folder / f"{_SOCKET_NAME}.lock"):
+        first = lock.read_text().split("\n", 1)[0].strip() if lock.exists() else ""
         # Empty while a server is writing it.
-        if first.isdigit() and not _is_postgres(int(first)):
+        if first.isdigit() and not (_name(int(first)) or "").startswith("postgres") and _is_left(folder):
             lock.unlink(missing_ok=True)
     users = folder / ".handle_pids.json"
     if users.exists():
         text = users.read_text().strip()
         known: list[int] = json.loads(text) if text else []
-        alive = [pid for pid in known if psutil.pid_exists(pid)]
+        alive = [pid for pid in known if _name(pid) is not None]
         if alive != known:
             users.write_text(json.dumps(alive))
 
 
-def _is_postgres(pid: int) -> bool:
+def _is_left(folder: Path) -> bool:
+    """Wait for what a killed server leaves running: a second one beside them would ruin the data. False where one
+    does not end."""
+    workers = [
+        process
+        for process in psutil.process_iter(["name", "cwd"])
+        if (process.info["name"] or "").startswith("postgres") and process.info["cwd"] == str(folder)
+    ]
+    return not psutil.wait_procs(workers, timeout=_START_SECONDS)[1]
+
+
+def _name(pid: int) -> str | None:
+    """Name of a running process; None where there is none, or only a dead one that nobody has collected yet.
+
+    In a container whose first process collects none, a killed server stays listed for as long as the container lives.
+    """
     try:
-        return str(psutil.Process(pid).name()).startswith("postgres")
+        process = psutil.Process(pid)
+        return None if process.status() == psutil.STATUS_ZOMBIE else str(process.name())
     except psutil.Error:
-        return False
+        return None

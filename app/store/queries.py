@@ -12,11 +12,12 @@ from typing import Any
 
 import msgspec
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import JSONB, distinct_on
 
 from app.core.errors import InvalidRequest
-from app.core.types import Attempt, Call, CallOutcome, Score, Usage
+from app.core.types import Attempt, Call, CallOutcome, Price, RankedModel, Score, Usage
 from app.store.database import Database
-from app.store.tables import attempts, calls, scores
+from app.store.tables import attempts, calls, results, scores
 
 MAX_PAGE = 1000
 _TEXTS = 500
@@ -57,6 +58,7 @@ class CallRow(msgspec.Struct, frozen=True, kw_only=True):
     error_type: str | None
     error_code: str | None
     error_message: str | None
+    prompt_hash: str | None
 
 
 class LoggedCall(msgspec.Struct, frozen=True):
@@ -82,6 +84,84 @@ class TextCall(msgspec.Struct, frozen=True, kw_only=True):
     """True where a simulated model answered."""
     quality: float | None
     """Mean of its scores named `quality`, else of all its scores; None where nobody judged it."""
+
+
+class Prediction(msgspec.Struct, frozen=True, kw_only=True):
+    """What the decision of a run's call foretold of the model that answered."""
+
+    router: str
+    tradeoff: float
+    item: str
+    quality: float | None
+    cost: float | None
+    """USD."""
+
+
+class TaggedCall(msgspec.Struct, frozen=True, kw_only=True):
+    """A call that a client tagged as part of a run, and that a router or the client decided."""
+
+    id: str
+    requested_model: str
+    router: str
+    """`none` where the client named a model."""
+    tradeoff: float
+    outcome: CallOutcome
+    latency: float
+    """Seconds."""
+    overhead: float | None
+    model: str | None
+    """The model that answered."""
+    upstream: str | None
+    """Of the last attempt."""
+    cost_usd: Decimal | None
+    item: str | None
+    prompt_hash: str | None
+    reply_text: str | None
+    error_message: str | None
+
+
+class DecidedCall(msgspec.Struct, frozen=True, kw_only=True):
+    """A client's call with how it was decided and how its reply was judged."""
+
+    id: str
+    outcome: CallOutcome
+    router: str
+    """`none` where the client named a model."""
+    tradeoff: float
+    seed: int
+    max_cost_usd: float | None
+    session: str | None
+    ranking: tuple[RankedModel, ...]
+    replaced: bool
+    """True where the router failed or was late, and the default was served."""
+    cost_usd: Decimal | None
+    request_text: str | None
+    """The request body; None where text is not stored."""
+    quality: float | None
+    """Mean of its scores of the name asked for; None where nobody judged it."""
+
+
+class ScoredDecision(msgspec.Struct, frozen=True, kw_only=True):
+    """A score with the decision that it judges."""
+
+    score_id: str
+    created_at: datetime
+    value: float
+    router: str
+    model: str
+    """The one that answered."""
+    detail: dict[str, Any]
+    """What the router said of the decision."""
+
+
+class UsualCost(msgspec.Struct, frozen=True, kw_only=True):
+    """What a model's attempts were billed at."""
+
+    model: str
+    price: Price | None
+    """The latest rates; None where the upstream states the cost itself."""
+    mean_cost: float | None
+    """USD a call."""
 
 
 class CallFilter(msgspec.Struct, frozen=True, kw_only=True):
@@ -130,6 +210,13 @@ async def count_calls(database: Database, wanted: CallFilter = _EVERYTHING) -> i
     async with database.begin() as connection:
         found = await connection.execute(sa.select(sa.func.count()).select_from(calls).where(*_conditions(wanted)))
         return int(found.scalar_one())
+
+
+async def count_logged_results(database: Database, run: str) -> int:
+    """Number of a run's results whose call is in the ledger. Raises `StoreUnavailable`."""
+    query = sa.select(sa.func.count()).join_from(results, calls, calls.c.id == results.c.call_id)
+    async with database.begin() as connection:
+        return int((await connection.execute(query.where(results.c.run == run))).scalar_one())
 
 
 async def call_exists(database: Database, call_id: str) -> bool:
@@ -196,6 +283,147 @@ async def stream_texts(database: Database, wanted: CallFilter = _EVERYTHING) -> 
         page = query.where(sa.tuple_(calls.c.started_at, calls.c.id) > last)
 
 
+async def tagged_calls(database: Database, run: str) -> tuple[list[TaggedCall], int]:
+    """The calls tagged as part of `run`, oldest first, and how many more were refused before anything was decided.
+
+    Raises `StoreUnavailable`.
+    """
+    last = (
+        sa.select(attempts.c.upstream)
+        .where(attempts.c.call_id == calls.c.id)
+        .order_by(attempts.c.number.desc())
+        .limit(1)
+        .correlate(calls)
+        .scalar_subquery()
+    )
+    stored = [calls.c[name] for name in TaggedCall.__struct_fields__ if name in calls.c]
+    query = sa.select(*stored, last.label("upstream")).where(calls.c.run == run)
+    async with database.begin() as connection:
+        found = (await connection.execute(query.order_by(calls.c.started_at, calls.c.id))).all()
+    decided = [TaggedCall(**row._mapping) for row in found if row.router is not None]
+    return decided, len(found) - len(decided)
+
+
+async def stream_decided(
+    database: Database, wanted: CallFilter = _EVERYTHING, *, score: str = "quality"
+) -> AsyncGenerator[DecidedCall]:
+    """Clients' chats with their decisions, oldest first, a page at a time; replays are left out.
+
+    `score`: name of the scores that count. Raises `StoreUnavailable`.
+    """
+    judged = sa.select(sa.func.avg(scores.c.value)).where(scores.c.call_id == calls.c.id, scores.c.name == score)
+    decision = calls.c.decision
+    stored = [calls.c[name] for name in DecidedCall.__struct_fields__ if name in calls.c]
+    query = (
+        sa.select(
+            calls.c.started_at,
+            *stored,
+            decision["seed"].label("seed"),
+            decision["max_cost_usd"].label("max_cost_usd"),
+            decision["ranking"].label("ranking"),
+            decision["problem"].astext.is_not(None).label("replaced"),
+            judged.correlate(calls).scalar_subquery().label("quality"),
+        )
+        .where(*_conditions(wanted), calls.c.source == "live", calls.c.router.is_not(None))
+        .order_by(calls.c.started_at, calls.c.id)
+        .limit(_TEXTS)
+    )
+    page = query
+    while True:
+        async with database.begin() as connection:
+            found = (await connection.execute(page)).all()
+        for row in found:
+            fields = {name: getattr(row, name) for name in DecidedCall.__struct_fields__}
+            yield msgspec.convert(fields, DecidedCall, strict=False)
+        if len(found) < _TEXTS:
+            return
+        last = sa.tuple_(sa.literal(found[-1].started_at), sa.literal(found[-1].id, calls.c.id.type))
+        page = query.where(sa.tuple_(calls.c.started_at, calls.c.id) > last)
+
+
+async def scored_decisions(
+    database: Database, routers: Sequence[str], since: datetime | None = None, *, score: str = "quality"
+) -> AsyncGenerator[ScoredDecision]:
+    """Scores named `score` of answered calls that `routers` decided, oldest first, a page at a time.
+
+    `since`: only those given then or later. Raises `StoreUnavailable`.
+    """
+    query = (
+        sa.select(
+            scores.c.id.label("score_id"),
+            scores.c.created_at,
+            scores.c.value,
+            calls.c.router,
+            calls.c.model,
+            sa.func.coalesce(calls.c.decision["detail"], sa.literal({}, JSONB)).label("detail"),
+        )
+        .join_from(scores, calls, scores.c.call_id == calls.c.id)
+        .where(scores.c.name == score, calls.c.router.in_(routers), calls.c.model.is_not(None))
+        .order_by(scores.c.created_at, scores.c.id)
+        .limit(_TEXTS)
+    )
+    page = query if since is None else query.where(scores.c.created_at >= since)
+    while True:
+        async with database.begin() as connection:
+            found = (await connection.execute(page)).all()
+        for row in found:
+            yield ScoredDecision(**row._mapping)
+        if len(found) < _TEXTS:
+            return
+        last = sa.tuple_(sa.literal(found[-1].created_at), sa.literal(found[-1].score_id, scores.c.id.type))
+        page = query.where(sa.tuple_(scores.c.created_at, scores.c.id) > last)
+
+
+async def comparing_routers(database: Database, wanted: CallFilter = _EVERYTHING) -> frozenset[str]:
+    """Routers seen to answer with another model's reply although the model they put first had answered.
+
+    Raises `StoreUnavailable`.
+    """
+    query = (
+        sa.select(calls.c.router)
+        .distinct()
+        .join_from(calls, attempts, sa.and_(attempts.c.call_id == calls.c.id, attempts.c.number == 1))
+        .where(
+            *_conditions(wanted),
+            calls.c.source == "live",
+            attempts.c.outcome.in_(("ok", "abandoned")),
+            calls.c.model != calls.c.decision["ranking"][0]["model"].astext,
+        )
+    )
+    async with database.begin() as connection:
+        return frozenset((await connection.execute(query)).scalars())
+
+
+async def usual_costs(database: Database, wanted: CallFilter = _EVERYTHING) -> list[UsualCost]:
+    """One for each model that the calls asked, in alphabetical order. Raises `StoreUnavailable`."""
+    of_calls = sa.join(attempts, calls, attempts.c.call_id == calls.c.id)
+    means = (
+        sa.select(attempts.c.model, sa.func.avg(attempts.c.cost_usd).label("mean_cost"))
+        .select_from(of_calls)
+        .where(*_conditions(wanted))
+        .group_by(attempts.c.model)
+        .order_by(attempts.c.model)
+    )
+    newest = (
+        sa.select(attempts.c.model, attempts.c.price)
+        .ext(distinct_on(attempts.c.model))
+        .select_from(of_calls)
+        .where(*_conditions(wanted), attempts.c.price.is_not(None))
+        .order_by(attempts.c.model, calls.c.started_at.desc(), calls.c.id.desc())
+    )
+    async with database.begin() as connection:
+        found = (await connection.execute(means)).all()
+        prices = {row.model: row.price for row in await connection.execute(newest)}
+    return [
+        UsualCost(
+            model=row.model,
+            price=msgspec.convert(prices[row.model], Price, strict=False) if row.model in prices else None,
+            mean_cost=None if row.mean_cost is None else float(row.mean_cost),
+        )
+        for row in found
+    ]
+
+
 async def scores_of(database: Database, call_ids: Sequence[str]) -> dict[str, list[Score]]:
     """Scores of the calls that have any, each call's oldest first. Raises `StoreUnavailable`."""
     query = sa.select(scores).where(scores.c.call_id.in_([key for key in call_ids if is_id(key)]))
@@ -204,6 +432,38 @@ async def scores_of(database: Database, call_ids: Sequence[str]) -> dict[str, li
         for row in await connection.execute(query.order_by(scores.c.created_at, scores.c.id)):
             found.setdefault(row.call_id, []).append(Score(**row._mapping))
     return found
+
+
+_PREDICTIONS = sa.text("""
+SELECT r.router, r.tradeoff, r.item, (ranked->>'quality')::double precision AS quality,
+  (ranked->>'cost')::double precision AS cost
+FROM results AS r JOIN calls AS c ON c.id = r.call_id
+LEFT JOIN LATERAL (
+  SELECT entry AS ranked FROM jsonb_array_elements(c.decision->'ranking') AS entry
+  WHERE entry->>'model' = r.model LIMIT 1
+) AS picked ON true
+WHERE r.run = CAST(:run AS uuid) AND r.answered
+""")
+_PRICES = sa.text("""
+SELECT DISTINCT ON (a.model) a.model, a.price
+FROM calls AS c JOIN attempts AS a ON a.call_id = c.id
+WHERE c.run = :run AND a.price IS NOT NULL
+ORDER BY a.model, c.started_at DESC, c.id DESC
+""")
+
+
+async def run_predictions(database: Database, run: str) -> list[Prediction]:
+    """One for each answered call of a run that is in the ledger. Raises `StoreUnavailable`."""
+    async with database.begin() as connection:
+        return [Prediction(**row._mapping) for row in await connection.execute(_PREDICTIONS, {"run": run})]
+
+
+async def run_prices(database: Database, run: str) -> dict[str, Price]:
+    """The latest rates that each model's calls of a run were billed at, by model, in alphabetical order; without the
+    models whose cost was recorded or stated by the upstream. Raises `StoreUnavailable`."""
+    async with database.begin() as connection:
+        found = (await connection.execute(_PRICES, {"run": run})).all()
+    return {row.model: msgspec.convert(row.price, Price, strict=False) for row in found}
 
 
 def is_id(value: str) -> bool:

@@ -25,13 +25,13 @@ RunStatus = Literal["running", "done", "failed"]
 _BATCH = 1000
 _ADD = """
 INSERT INTO results (run, router, tradeoff, item, call_id, model, quality, cost_usd, answered, latency, overhead, error,
-  reply, prompt_tokens, completion_tokens)
+  reply, prompt_tokens, completion_tokens, judge_cost_usd)
 SELECT %s::uuid, router, tradeoff, item, call_id, model, quality, cost_usd, answered, latency, overhead, error,
-  reply, prompt_tokens, completion_tokens
+  reply, prompt_tokens, completion_tokens, judge_cost_usd
 FROM json_to_recordset(%s::json) AS r(
   router text, tradeoff double precision, item text, call_id uuid, model text, quality double precision,
   cost_usd numeric, answered boolean, latency double precision, overhead double precision, error text,
-  reply text, prompt_tokens bigint, completion_tokens bigint)
+  reply text, prompt_tokens bigint, completion_tokens bigint, judge_cost_usd numeric)
 ON CONFLICT (run, router, tradeoff, item) DO NOTHING
 """
 
@@ -74,6 +74,13 @@ class ResultRow(msgspec.Struct, frozen=True, kw_only=True):
     """Text of the reply; kept by a recording alone."""
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
+    judge_cost_usd: Decimal | None = None
+    """What judging cost, apart from `cost_usd`; None where no model judged, or at an unknown price."""
+
+    @property
+    def ungraded(self) -> bool:
+        """True where there is a reply, and `error` says why it could not be graded."""
+        return self.answered and self.quality is None
 
 
 _ROW = [runs.c[name] for name in RunRow.__struct_fields__]
@@ -152,6 +159,13 @@ async def load_results(database: Database, run: str) -> list[ResultRow]:
     )
     async with database.begin() as connection:
         return [ResultRow(**row._mapping) for row in await connection.execute(query)]
+
+
+async def drop_ungraded(database: Database, run: str) -> None:
+    """Remove the results that could not be graded, so that they can be had anew. Raises `StoreUnavailable`."""
+    ungraded = results.c.answered & results.c.quality.is_(None)
+    async with database.begin() as connection:
+        await connection.execute(sa.delete(results).where(results.c.run == run, ungraded))
 
 
 async def finish_run(

@@ -112,6 +112,8 @@ async def save_suite(database: Database, suite: StoredSuite, *, replace: bool = 
 async def load_suite(database: Database, name: str) -> StoredSuite:
     """The suite with its items and outcomes. Raises `NotFound`, `StoreUnavailable`."""
     async with database.begin() as connection:
+        # A large one takes as long as it takes, like saving it.
+        await connection.execute(sa.text("SET LOCAL statement_timeout = 0"))
         found = (await connection.execute(sa.select(suites).where(suites.c.name == name))).one_or_none()
         if found is None:
             raise NotFound(f"There is no suite named {name!r}.", param="suite")

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.bench.calibration import auc, brier, ece, mape
+from app.bench.calibration import BINS, auc, brier, ece, mape, reliability, wilson
 
 
 def test_brier_is_the_mean_squared_error() -> None:
@@ -85,3 +85,38 @@ def test_what_is_no_pair_of_lists_is_refused(figure: Callable[..., Any], predict
 def test_ece_needs_a_bin() -> None:
     with pytest.raises(ValueError, match="at least one bin"):
         ece([0.5], [1], bins=0)
+
+
+@pytest.mark.parametrize(
+    ("share", "n", "low", "high"),
+    # Worked by hand from Wilson's formula with z = 1.96.
+    [(0.5, 10, 0.2366, 0.7634), (0.0, 20, 0.0, 0.1611), (1.0, 20, 0.8389, 1.0), (0.1, 50, 0.0435, 0.2136)],
+)
+def test_wilsons_interval(share: float, n: int, low: float, high: float) -> None:
+    assert wilson(share, n) == pytest.approx((low, high), abs=1e-4)
+
+
+@given(st.floats(0, 1), st.integers(1, 10**6))
+def test_wilsons_interval_holds_the_share_and_stays_in_bounds(share: float, n: int) -> None:
+    low, high = wilson(share, n)
+    assert 0 <= low <= share <= high <= 1
+
+
+def test_the_bins_of_a_reliability_diagram() -> None:
+    first, last = reliability([0.25, 0.21, 0.95, 1.0], [0, 1, 1, 1])
+    assert (first.n, first.predicted, first.observed) == (2, pytest.approx(0.23), 0.5)
+    assert (last.n, last.predicted, last.observed) == (2, pytest.approx(0.975), 1.0)
+    assert (first.low, first.high) == wilson(0.5, 2)
+
+
+@given(st.lists(st.tuples(st.floats(-0.5, 1.5), st.floats(0, 1)), min_size=1, max_size=60))
+def test_ece_is_read_off_the_diagram(pairs: list[tuple[float, float]]) -> None:
+    predicted, quality = map(np.array, zip(*pairs, strict=True))
+    parts = reliability(predicted, quality)
+    assert sum(part.n for part in parts) == len(pairs)
+    assert len(parts) <= BINS
+    edges = [part.predicted for part in parts]
+    assert edges == sorted(edges)
+    gaps = sum(part.n * abs(part.predicted - part.observed) for part in parts) / len(pairs)
+    assert ece(predicted, quality) == pytest.approx(gaps)
+    assert all(part.low <= part.observed + 1e-12 and part.observed - 1e-12 <= part.high for part in parts)

@@ -241,6 +241,9 @@ async def test_a_redaction_that_fails_stops_the_capture(database: Database, stor
         ("DB_PASSWORD=hunter22 api_key: 'abc123def456'", "DB_PASSWORD=[key] api_key: '[key]'"),
         ("-----BEGIN RSA PRIVATE KEY-----\nMIIE\n-----END RSA PRIVATE KEY-----", "[key]"),
         # What only looks like one stays: a suite of masked sums would be worth nothing.
+        # Nor is all that begins like a picture one.
+        ("data: ann@example.com called +49 30 1234567", "data: [e-mail] called [phone]"),
+        ("data:text/plain;base64,aGk= from ann@example.com", "data:text/plain;base64,aGk= from [e-mail]"),
         ("2024-01-15, 01-02-2024, 192.168.100.100, 3.14159265358979", None),
         ("5 + 12345678 = 12345683; x = 1234567890", None),
         ("x+12345678 and 4 x 415 = 1660; 0.1234 5678", None),
@@ -254,7 +257,7 @@ def test_what_the_default_masks(text: str, masked: str | None) -> None:
 
 
 def test_the_default_masks_wherever_text_stands() -> None:
-    picture = "data:image/png;base64," + "a@b.example.com"
+    picture = "data:image/png;base64," + "sk-" + "A" * 40
     chat = [
         {
             "role": "user",

@@ -126,14 +126,23 @@ def test_gaps_twins_free_models_and_columns_are_said() -> None:
     found = find(suite, left_out=("source",), notes=("Also this.",), seed=4)
     assert (found.missing, found.missing_by_model, found.coverage) == (3, (("a", 3),), 77 / 80)
     assert (found.duplicates, found.duplicate_ids) == (1, ("c-020",))
-    assert (found.near_duplicates, found.near_groups, found.test_items) == (40, 20, 11)
-    assert 0 < found.across <= 11
+    assert (found.near_duplicates, found.near_groups, found.test_items) == (40, 20, 12)
+    assert 0 < found.across <= 12
     lines = found.lines()
     assert lines[0] == "3 of 80 cells are missing (coverage 96.25%), most of a 3"
     assert lines[1] == "1 items repeat the text of an earlier one: c-020"
-    assert f"{found.across} of 11 test items" in lines[2]
-    assert "split by group" in lines[2]
+    assert f"{found.across} of 12 test items" in lines[2]
+    assert "--split-by grouped" in lines[2]
     assert lines[3:] == ["1 models cost nothing on every item: b", "columns left out: source", "Also this."]
+
+
+def test_a_model_without_any_outcome_is_not_free() -> None:
+    quality = np.ones((3, 2))
+    cost = np.array([[0.1, np.nan], [0.0, np.nan], [0.0, np.nan]])
+    quality[:, 1] = np.nan
+    assert find(small_suite(quality, cost)).free_models == ()
+    cost[:, 0] = [0.0, np.nan, 0.0]
+    assert find(small_suite(quality, cost)).free_models == ("a",)
 
 
 def test_items_alone_have_findings_too() -> None:

@@ -135,7 +135,7 @@ def test_other_types_of_columns_are_read(tmp_path: Path) -> None:
         ({"quality": [0.0, None, 1.0, 1.0]}, "column 'quality' is null in 1 rows, first row 1"),
         ({"model": ["m1", None, "m1", "m2"]}, "column 'model' is null in 1 rows, first row 1"),
         ({"model": ["m1", "", "m1", ""]}, "column 'model' has an empty text"),
-        ({"quality": [0.0, float("nan"), 1.0, 1.0]}, "quality of (q1, m2) is nan, which lies outside [0, 1]"),
+        ({"quality": [0.0, float("nan"), 1.0, 1.0]}, "quality of (q1, m2) is nan, which is not known: fill it in"),
         ({"quality": [0.0, 1.5, 1.0, -1.0]}, "quality of (q1, m2) is 1.5, which lies outside [0, 1]: scale or repair "),
         ({"cost_usd": [0.0, -0.1, 0.0, 0.0]}, "cost_usd of (q1, m2) is -0.1, which is not a cost in USD"),
         ({"cost_usd": [0.0, float("nan"), 0.0, 0.0]}, "cost_usd of (q1, m2) is nan"),
@@ -234,12 +234,18 @@ def line_of(**changes: Any) -> dict[str, Any]:
 
 def test_items_of_a_jsonl_file(tmp_path: Path) -> None:
     chat = [{"role": "system", "content": "be short"}, {"role": "user", "content": "hello"}]
-    path = jsonl(tmp_path, "\ufeff" + json.dumps(line_of()), "", line_of(id="b", input=chat, grader="number"))
+    path = jsonl(
+        tmp_path,
+        "\ufeff" + json.dumps(line_of()),
+        "",
+        line_of(id="b", input=chat, grader="number"),
+        line_of(id="c", grader=""),
+    )
     suite = import_items(path, "mine", "exact")
-    assert [item.id for item in suite.items] == ["a", "b"]
+    assert [item.id for item in suite.items] == ["a", "b", "c"]
     assert suite.items[0].messages == [{"role": "user", "content": "hello"}]
     assert suite.items[1].messages == chat
-    assert [item.grader for item in suite.items] == [None, "number"]
+    assert [item.grader for item in suite.items] == [None, "number", None]
     assert (suite.name, suite.grader, suite.recorded) == ("mine", "exact", None)
 
 

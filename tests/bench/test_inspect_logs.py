@@ -176,16 +176,41 @@ def test_samples_without_a_score_are_missing(tmp_path: Path, scores: Any) -> Non
 
 
 def test_the_latest_log_counts_and_unfinished_ones_are_named(tmp_path: Path) -> None:
-    as_json(tmp_path, log([sample(1, scores={"match": {"value": 0.25}})], created="2025-10-03"), "a.json")
-    cancelled = log([sample(1, scores={"match": {"value": 0.5}})], created="2025-10-04") | {"status": "cancelled"}
-    as_json(tmp_path, cancelled, "b.json")
+    for value, day in ((0.25, "2025-10-03"), (0.75, "2025-10-04")):
+        cancelled = log([sample(1, scores={"match": {"value": value}})], created=day) | {"status": "cancelled"}
+        as_json(tmp_path, cancelled, f"{day}.json")
     imported = read_inspect([tmp_path], "logs", prices=PRICES)
     assert imported.suite.recorded is not None
-    assert imported.suite.recorded.quality.tolist() == [[0.5]]
+    assert imported.suite.recorded.quality.tolist() == [[0.75]]
     assert imported.notes == (
-        "1 logs left out for a later one of the same task and model.",
+        "1 logs left out for a later or finished one of the same task and model.",
         "Unfinished: gsm8k of openai/gpt-4o (cancelled).",
     )
+    as_json(tmp_path, log([sample(1, scores={"match": {"value": 0.5}})], created="2025-10-02"), "done.json")
+    imported = read_inspect([tmp_path], "logs", prices=PRICES)
+    assert imported.suite.recorded is not None
+    assert imported.suite.recorded.quality.tolist() == [[0.5]], "a finished one is not lost to one that was cut off"
+    assert len(imported.notes) == 1
+
+
+def test_a_sample_that_failed_says_nothing_about_what_was_asked(tmp_path: Path) -> None:
+    # It never got to the system message that the others were asked with.
+    failed = sample(1, messages=None, scores=None, output=None, error={"message": "timeout"})
+    for name in ("a", "z"):  # before and after the model that answered
+        as_json(tmp_path, log([failed], model=f"{name}/m"), f"{name}.json")
+    as_json(tmp_path, log([sample(1)]), "m.json")
+    suite = read_inspect([tmp_path], "logs", prices=PRICES, allow_missing=True).suite
+    assert [message["role"] for message in suite.items[0].messages] == ["system", "user"]
+    assert suite.recorded is not None
+    assert suite.recorded.models == ("a/m", "openai/gpt-4o", "z/m")
+    assert np.isnan(suite.recorded.quality).tolist() == [[True, False, True]]
+
+
+def test_other_json_in_a_folder_of_logs_is_passed_over(tmp_path: Path) -> None:
+    as_json(tmp_path, log([sample(1)]))
+    as_json(tmp_path, {"eval_set_id": "x", "tasks": []}, "eval-set.json")
+    as_json(tmp_path, {"log.json": {"eval": {}}}, "listing.json")
+    assert len(read_inspect([tmp_path], "logs", prices=PRICES).suite.items) == 1
 
 
 def test_inputs_attachments_and_targets(tmp_path: Path) -> None:

@@ -138,8 +138,8 @@ def test_chats_and_half_characters_are_taken(tmp_path: Path) -> None:
     ("changes", "line"),
     [
         ({"score": 7}, "quality of (aime/test/1, a) is 7.0, which lies outside [0, 1]"),
-        ({"score": float("nan")}, "quality of (aime/test/1, a) is nan"),
-        ({"cost": None}, "cost_usd of (aime/test/1, a) is nan, which is not a cost"),
+        ({"score": float("nan")}, "1 of 1 cells (sample_id, model) are missing, first (aime/test/1, a)"),
+        ({"cost": None}, "cost_usd of (aime/test/1, a) is nan, which is not known: fill it in"),
         ({"index": None}, "record 0: 'index' is missing"),
         ({"prompt": None, "origin_query": None}, "record 0: 'prompt' is missing"),
     ],
@@ -172,3 +172,25 @@ def test_files_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     doubled = write(tmp_path, "c", [record(1), record(1)])
     with pytest.raises(ConfigError, match=r"\(aime/test/1, c\) stands there more than once"):
         read_llmrouterbench([doubled], "lrb")
+
+
+def test_scores_of_any_kind(tmp_path: Path) -> None:
+    write(tmp_path, "a", [record(1, score=True), record(2, score=False), record(3, score=float("nan"))])
+    suite = read_llmrouterbench([tmp_path], "lrb", allow_missing=True).suite
+    assert suite.recorded is not None
+    assert suite.recorded.quality[:2].tolist() == [[1], [0]]
+    assert np.isnan(suite.recorded.quality[2, 0])
+
+
+def test_a_file_at_the_root_of_a_disk(tmp_path: Path) -> None:
+    whole = write(tmp_path, "m", [record(1)])
+    nameless = write(tmp_path, "n", [record(1)], split=None)
+    shallow = Path(f"/tmp/hs-{tmp_path.name}-{whole.stat().st_ino}.json")
+    try:
+        shallow.write_bytes(whole.read_bytes())
+        assert [item.id for item in read_llmrouterbench([shallow], "lrb").suite.items] == ["aime/test/1"]
+        shallow.write_bytes(nameless.read_bytes())
+        with pytest.raises(ConfigError, match="'split' is missing, and no folder gives it"):
+            read_llmrouterbench([shallow], "lrb")
+    finally:
+        shallow.unlink()

@@ -56,7 +56,7 @@ def test_columns_of_other_kinds_do_not_hinder_the_rest() -> None:
 
 
 def test_a_pandas_3_frame_is_refused_with_the_way_out() -> None:
-    with pytest.raises(ConfigError, match=r"names pandas\.DataFrame, as pandas 3 does.* write the frame as CSV"):
+    with pytest.raises(ConfigError, match=r"names pandas\.DataFrame, as pandas 3 does.* frame\.to_parquet"):
         read_frame(FOLDER / "pandas-3.0.0.pkl")
 
 

@@ -12,11 +12,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from msgspec.structs import replace as replace_struct
 from rich.cells import cell_len
 from rich.console import Console
 
 from app.bench import wording
-from app.bench.figures import Report
+from app.bench.figures import ModelPrice, Report
+from app.bench.render_csv import render_csv
 from app.bench.render_html import render_html
 from app.bench.render_terminal import render_leaderboard
 from app.bench.report import build_report
@@ -304,7 +306,8 @@ def test_the_figure_draws_every_point() -> None:
     report = report_on()
     series = {one["name"]: one for one in Page(render_html(report)).figure["series"]}
     assert set(series) == {
-        "mine", "seer", "fool", "single models", "zero router", "oracle", "random", "know the dataset", "prompt length",
+        "mine", "seer", "fool", "single models", "zero router", "oracle curve", "random", "know the dataset",
+        "prompt length",
     }  # fmt: skip
     mine = next(router for router in report.routers if router.router == "mine")
     assert series["mine"]["x"] == [point.cost_per_1k for point in mine.points]
@@ -363,3 +366,138 @@ def test_a_page_without_recorded_outcomes() -> None:
 def test_a_free_model_rules_out_the_log_axis() -> None:
     assert Page(render_html(report_on(free=True))).figure["free"] is True
     assert Page(render_html(report_on())).figure["free"] is False
+
+
+# ------------------------------------------------------------------------------------- categories, losses, prices
+
+
+def many_categories(count: int, **kwargs: Any) -> Report:
+    """Twelve items in each of `count` categories."""
+    rng = np.random.default_rng(0)
+    kinds = [f"kind {place % count}" for place in range(12 * count)]
+    quality = (rng.random((len(kinds), 3)) < [0.5, 0.7, 0.9]).astype(float)
+    suite = small_suite(quality, rng.uniform(0.5, 1, (len(kinds), 3)) * [0.001, 0.002, 0.01], categories=kinds)
+    rows, outcomes = np.arange(len(kinds)), suite.outcomes()
+    settings = [look_up(outcomes, rows, rng.integers(0, 3, len(rows)), place / 2) for place in range(3)]
+    given: dict[str, Any] = {"split": "all", "seed": 1, "quality_source": "recorded", "tradeoffs": (0.5,)}
+    given |= {"kind": "score", "draws": 50, "outcomes": outcomes}
+    return build_report(suite=suite, rows=rows, results=(RouterResult("mine", tuple(settings)),), **(given | kwargs))
+
+
+def plots(document: str) -> list[str]:
+    return re.findall(r'<svg class="small" .*?</svg>', document, flags=re.S)
+
+
+@pytest.mark.parametrize("count", [2, 60])
+def test_every_category_has_a_plot_a_line_and_a_bar(count: int) -> None:
+    report = many_categories(count)
+    document = render_html(report)
+    assert len(plots(document)) == count
+    for plot in plots(document):
+        assert plot.count('class="dot-mark"') == 3
+        assert plot.count('class="model"') == 3
+        assert plot.count('class="bar"') == 1
+        assert "NaN" not in plot
+        for x, y in re.findall(r'cx="([\d.]+)" cy="([\d.]+)"', plot):
+            assert 0 <= float(x) <= 320
+            assert 0 <= float(y) <= 214
+    assert document.count('<th scope="row"') == count
+    tracks = re.findall(r'<div class="track">', document)
+    assert len(tracks) == 3 + 1 + 1 + count  # settings of mine, know the dataset, prompt length; the categories
+    assert ("48 smaller categories" in document) == (count == 60)
+    delta = report.categories[0].routers[0].delta_aiq
+    assert delta is not None
+    assert f"{wording.signed(delta.value)} [{wording.signed(delta.low)}, {wording.signed(delta.high)}]" in document
+
+
+def test_one_category_has_no_plot_of_its_own() -> None:
+    document = render_html(report_on())
+    assert "All 24 items are of one category, only" in Page(document).text
+    assert plots(document) == []
+
+
+def test_categories_without_a_pool_have_plots_and_no_differences() -> None:
+    document = render_html(many_categories(3, outcomes=None))
+    assert len(plots(document)) == 3
+    assert "Δ AIQ over the zero router" not in document
+
+
+def test_a_free_model_puts_every_plot_on_a_linear_axis() -> None:
+    report = many_categories(2)
+    free = [
+        replace_struct(category, pool=(replace_struct(category.pool[0], cost_per_1k=0.0), *category.pool[1:]))
+        for category in report.categories
+    ]
+    for plot in plots(render_html(replace_struct(report, categories=tuple(free)))):
+        assert ">$0<" in plot
+
+
+def test_what_was_foretold_is_drawn_and_written_out() -> None:
+    report = two_models()
+    found = report.routers[0].points[0].calibration
+    assert found is not None
+    document = render_html(report)
+    assert document.count('<svg class="small square"') == 2  # prophet, and the length baseline
+    (part,) = found.bins
+    interval = f"[{part.interval.low:.3f}, {part.interval.high:.3f}]"
+    assert f"<td>{part.predicted:.3f}</td><td>{part.observed:.3f} {interval}</td>" in document
+    silent = report_on(recorded=False)
+    assert "Calibration</h2>" not in render_html(silent)
+
+
+def test_losses_are_read_with_both_replies_escaped() -> None:
+    report = report_on()
+    router = next(router for router in report.routers if router.router == "fool")
+    assert router.losses is not None
+    loss = replace_struct(
+        router.losses.items[0], item=EVIL, prompt=f"{EVIL} {{{{ 7 * 7 }}}}", reply=f"picked {EVIL}", best_reply=None
+    )
+    changed = replace_struct(router, losses=replace_struct(router.losses, items=(loss,)))
+    routers = tuple(changed if one is router else one for one in report.routers)
+    document = render_html(replace_struct(report, routers=routers))
+    page = Page(document)
+    assert "<script>alert" not in document
+    assert f"picked {EVIL}" in page.text
+    assert "{{ 7 * 7 }}" in page.text
+    assert "The reply was not stored." in page.text
+    assert f"worse than the best model on {router.losses.worse} of 24 items" in " ".join(page.text.split())
+    assert page.scripts == Page(render_html(report)).scripts
+
+
+def test_prices_stand_where_they_are_known() -> None:
+    price = ModelPrice(model="tiny-model", input_per_1m=0.15, output_per_1m=0.6, source="config")
+    stranger = ModelPrice(model="stranger", input_per_1m=3, output_per_1m=15, source="litellm 1.2")
+    document = " ".join(Page(render_html(report_on(prices=[price, stranger]))).text.split())
+    assert "Rates as the calls were billed at" in document
+    document = render_html(report_on(prices=[price, stranger]))
+    assert '<td>0.15</td><td>0.6</td><td class="left">config</td>' in document
+    assert '<td>3</td><td>15</td><td class="left">litellm 1.2</td>' in document
+    assert "Recorded costs: every outcome states what it cost" in render_html(report_on())
+
+
+def test_a_report_stored_before_these_figures_still_loads_and_shows() -> None:
+    raw = json.loads(two_models().to_json())
+    del raw["categories"], raw["prices"]
+    for router in [*raw["routers"], raw["baselines"]["length"]]:
+        router.pop("losses")
+        for point in router["points"]:
+            if point["calibration"] is not None:
+                del point["calibration"]["bins"]
+    for single in raw["pool"]:
+        del single["quality_interval"], single["cost_interval"]
+    old = Report.from_json(json.dumps(raw))
+    assert (old.categories, old.prices, old.routers[0].losses) == ((), (), None)
+    page = Page(render_html(old))
+    assert "By category" not in page.text
+    assert "Where it lost most" not in page.text
+    assert "Calibration" not in page.text
+    assert "prophet" in printed(old)
+    assert "prophet" in render_csv(old)
+
+
+@pytest.mark.parametrize(
+    ("cost", "text"),
+    [(0, "$0"), (0.00247, "$0.00247"), (0.0000771234, "$0.0000771"), (12.345, "$12.35"), (0.1, "$0.1")],
+)
+def test_the_cost_of_one_call(cost: float, text: str) -> None:
+    assert wording.usd(cost) == text

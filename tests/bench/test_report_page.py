@@ -18,6 +18,18 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 
 
+OUTSIDE = """
+[...document.querySelectorAll('svg.small')].flatMap(svg => {
+  const frame = svg.getBoundingClientRect();
+  return [...svg.querySelectorAll('text')].filter(text => {
+    const box = text.getBoundingClientRect();
+    const across = box.left < frame.left - 1 || box.right > frame.right + 1;
+    return across || box.top < frame.top - 1 || box.bottom > frame.bottom + 1;
+  }).map(text => text.textContent);
+})
+"""
+
+
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     if CHROMIUM is None:
@@ -63,6 +75,14 @@ def test_report_page(browser: Browser, page_file: Path, width: int, scheme: str)
     assert page.locator(".js-plotly-plot .scatterlayer .trace").count() >= 3
     overflow = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
     assert overflow <= 0, f"the page is {overflow} px wider than the window"
+    assert page.locator("svg.small").count() >= 8, "a plot for each category, and a reliability diagram"
+    # The longest texts of the page are in what opens on demand.
+    page.evaluate("document.querySelectorAll('details').forEach(details => { details.open = true; })")
+    assert page.locator("details.loss pre").first.is_visible()
+    overflow = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+    assert overflow <= 0, f"opened, the page is {overflow} px wider than the window"
+    cut = page.evaluate(OUTSIDE)
+    assert cut == [], "labels that stand outside their plot"
     page.get_by_text("linear", exact=True).click()
     page.wait_for_function("document.querySelector('.js-plotly-plot').layout.xaxis.type === 'linear'")
     assert said == []

@@ -121,7 +121,7 @@ def test_files_that_cannot_be_one_suite_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="name at least one"):
         read_routellm([], "none", prices=PRICES)
     path = gsm8k(tmp_path)
-    with pytest.raises(ConfigError, match="another file has the same name"):
+    with pytest.raises(ConfigError, match="another file gives its items the same ids"):
         read_routellm([path, path], "twice", prices=PRICES)
     with pytest.raises(ConfigError, match="has no model"):
         read_routellm([write(tmp_path, "x.csv", {"prompt": ["a"], "text": ["b"]})], "none", prices={})
@@ -174,3 +174,10 @@ def test_the_real_files_give_the_published_accuracies(tmp_path: Path) -> None:
         of = np.array([item.category == category for item in suite.items])
         assert of.sum() == n
         assert (100 * quality[of].mean(axis=0)).round(5).tolist() == [weak, strong]
+
+
+def test_files_whose_items_would_have_the_same_ids_are_refused(tmp_path: Path) -> None:
+    first = gsm8k(tmp_path)
+    second = first.rename(tmp_path / "gsm8k.csv")
+    with pytest.raises(ConfigError, match="gives its items the same ids, which are made of its name: rename one"):
+        read_routellm([gsm8k(tmp_path), second], "two", prices=PRICES)

@@ -57,6 +57,15 @@ def test_twins_stand_on_the_same_side_across_categories() -> None:
         assert all((row in train) == (row + 30 in train) for row in range(30))
 
 
+def test_many_twins_do_not_swell_the_train_part() -> None:
+    crowd = [item(f"t-{n:02}", "What is it?") for n in range(40)]
+    singles = [item(f"s-{n:02}", f"text {n}") for n in range(60)]
+    for seed in range(10):
+        train = suite(*crowd, *singles).rows("train", seed)
+        assert len(train) in (60, 70), "all 60 others and none of the 40, or those 40 and 30 of the others"
+        assert (train < 40).sum() in (0, 40)
+
+
 def test_items_without_text_are_no_twins() -> None:
     pictures = [
         Item(id=f"p-{n}", category="c", messages=[{"role": "user", "content": [{"type": "image_url"}]}])

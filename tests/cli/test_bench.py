@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
 from typing import Any
@@ -83,6 +84,13 @@ def test_import_run_score_report(imported: Program) -> None:
     assert (run["id"], run["status"]) == (replayed["run"], "done")
     again = json.loads(imported.run("bench", "report", run["id"][:10], "--json", "-").stdout)
     assert again == replayed
+    imported.run("bench", "report", run["id"], "--csv", "run.csv", "-o", "again.html")
+    table = list(csv.DictReader((imported.folder / "run.csv").read_text().splitlines()))
+    assert [(row["name"], float(row["quality"])) for row in table if row["kind"] == "router"] == [
+        (router["router"], point["quality"]) for router in replayed["routers"] for point in router["points"]
+    ]
+    assert imported.run("bench", "report", run["id"], "--csv", "-").stdout == (imported.folder / "run.csv").read_text()
+    assert "one of them to a file" in imported.fails("bench", "report", run["id"], "--csv", "-", "--json", "-")
     table = imported.run("bench", "report", run["id"]).stdout
     assert "best single" in table
     assert run["id"][:18] in imported.run("bench", "list").stdout

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +103,50 @@ def test_record_asks_then_fills_the_matrix_and_is_scored(inside: Inside) -> None
         assert "2 × 400: Model `b`" in done.stdout
     scored = inside.run("bench", "score", "filled", "-r", "fixed:model=b", "--split", "all", "--json", "-").stdout
     assert json.loads(scored)["routers"][0]["points"][0]["coverage"] == pytest.approx(1 / 3)
+    run = json.loads(inside.run("bench", "list", "--json").stdout)["runs"][0]["id"]
+    said = inside.run("bench", "report", run).stdout
+    assert "Recording of s" in said
+    assert "4 of 6 cells" in said
+    assert "the same `bench record` command asks for what is missing" in said
+    found = json.loads(inside.run("bench", "report", run, "--json", "-").stdout)
+    assert (found["kind"], found["status"], found["items"], found["saved_in"]) == ("record", "failed", 3, ["filled"])
+    assert [(model["model"], model["answered"], model["quality"]) for model in found["models"]] == [
+        ("a", 3, 1.0),
+        ("b", 1, 0.0),
+    ]
+    each = [Decimal(model["cost_usd"]) for model in found["models"]]
+    assert sum(each) == Decimal(found["cost_usd"]) > 0
+    assert [model["prompt_tokens"] for model in found["models"]] == [10, 10]
+    lines = inside.run("bench", "report", run, "--csv", "-").stdout.splitlines()
+    assert [line.split(",")[2:4] for line in lines] == [["model", "answered"], ["a", "3"], ["b", "1"]]
+    refused = inside.fails("bench", "report", run, "-o", "page.html")
+    assert "recorded a suite and scored no router" in refused
+    assert "bench score filled" in refused
+
+
+def test_record_at_a_server_that_is_no_hullspeed_proxy(inside: Inside) -> None:
+    import_items(inside)
+    with FakeOpenAI(models=("a",)) as fake:
+        there = ("bench", "record", "s", "--models", "a", "--url", fake.url.removesuffix("/v1"))
+        assert "what answers there is no Hullspeed proxy; name it as api_base" in inside.fails(*there)
+
+
+def test_import_mt_bench_and_leave_contaminated_prompts_out(inside: Inside) -> None:
+    def write(name: str, *lines: dict[str, Any]) -> None:
+        (inside.folder / name).write_text("\n".join(map(json.dumps, lines)))
+
+    write("question.jsonl", *({"question_id": k, "category": "c", "turns": [f"{k}?", "More?"]} for k in (1, 2)))
+    write("j.jsonl", *({"question_id": k, "model": "m", "turn": t, "score": 5} for k in (1, 2) for t in (1, 2)))
+    write("bad.jsonl", {"eval_prompt": "2?"})
+    more = ("--price", "m=1/2", "--contaminated", "bad.jsonl")
+    asked = ("bench", "import", "mt-bench", "j.jsonl", "--questions", "question.jsonl", "--name", "mt", *more)
+    said = inside.run(*asked).stdout
+    assert "Suite `mt`: 1 items in 1 categories" in said
+    assert "1 contaminated questions left out." in said
+    (inside.folder / "gsm8k_responses.csv").write_text("prompt,m\n1?,True\n2?,False\n")
+    said = inside.run("bench", "import", "routellm", "gsm8k_responses.csv", "--name", "gsm8k", *more).stdout
+    assert "Suite `gsm8k`: 1 items" in said
+    assert "1 contaminated prompts left out." in said
 
 
 def test_serve_capture_export_import(inside: Inside) -> None:

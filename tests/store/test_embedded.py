@@ -87,6 +87,23 @@ def test_a_killed_user_does_not_keep_it_running(folder: Path) -> None:
     assert not runs(folder)
 
 
+def test_a_server_killed_with_its_user_is_started_again(folder: Path) -> None:
+    with stay(folder) as other:
+        assert other.stdout is not None
+        with psycopg.connect(other.stdout.readline().strip()) as connection:
+            connection.execute("CREATE TABLE kept AS SELECT 1 AS value")
+        server_pid = int((folder / "postmaster.pid").read_text().splitlines()[0])
+        # In this order nobody is left to collect the server: it stays listed as a dead process.
+        other.kill()
+        other.wait()
+        os.kill(server_pid, signal.SIGKILL)
+    server = EmbeddedServer(folder)
+    with psycopg.connect(server.start()) as connection:
+        assert connection.execute("SELECT value FROM kept").fetchone() == (1,)
+    server.stop()
+    assert not runs(folder)
+
+
 def test_a_pid_that_is_another_program_now_is_no_server(folder: Path) -> None:
     server = EmbeddedServer(folder)
     server.start()

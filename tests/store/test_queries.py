@@ -2,17 +2,20 @@ from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from app.core.errors import InvalidRequest
 from app.core.metrics import Metrics
 from app.core.types import Attempt, Call, DecisionRecord, Price, Usage
-from app.store import queries
+from app.store import queries, runs, suites
 from app.store.database import Database
 from app.store.journal import Journal
 from app.store.queries import CallFilter
+from app.store.runs import ResultRow
 from app.store.writer import Ledger
 from tests.store.samples import NOW, full_call, new_id, score, small_call
+from tests.store.test_suites import make_suite
 
 
 @pytest.fixture
@@ -151,3 +154,35 @@ async def test_scores_of_several_calls(database: Database, store) -> None:
     await store(first, second, third)  # their calls may come later
     found = await queries.scores_of(database, [first.call_id, second.call_id, "no id"])
     assert found == {first.call_id: [first], second.call_id: [second]}
+
+
+async def test_what_a_runs_decisions_foretold_of_the_models_that_answered(database: Database, store) -> None:
+    await suites.save_suite(database, make_suite())
+    suite_run = await runs.create_run(database, suite="small", suite_digest="d" * 64, spec={})
+    call, unknown = full_call(run=suite_run.id), full_call(run=suite_run.id)
+    assert call.decision is not None
+    await store(call, unknown)
+    await runs.add_results(
+        database,
+        suite_run.id,
+        [
+            ResultRow(router="knn", tradeoff=0.5, item="i", answered=True, call_id=call.id, model="small"),
+            ResultRow(router="knn", tradeoff=0.5, item="j", answered=True, call_id=unknown.id, model="stranger"),
+            ResultRow(router="knn", tradeoff=0.5, item="k", answered=False, call_id=call.id, model="small"),
+            ResultRow(router="knn", tradeoff=0.5, item="l", answered=True, call_id=new_id(), model="small"),
+        ],
+    )
+    picked = next(ranked for ranked in call.decision.ranking if ranked.model == "small")
+    found = {one.item: (one.quality, one.cost) for one in await queries.run_predictions(database, suite_run.id)}
+    assert found == {"i": (picked.quality, picked.cost), "j": (None, None)}
+
+
+async def test_prices_of_a_run_are_the_latest_it_was_billed_at(database: Database, store) -> None:
+    price = full_call().attempts[1].price
+    assert price is not None
+    dearer = msgspec.structs.replace(price, input=price.input * 2)
+    late = full_call(run="r", started_at=NOW + timedelta(hours=1))
+    attempt = msgspec.structs.replace(late.attempts[1], price=dearer)
+    await store(full_call(run="r"), msgspec.structs.replace(late, attempts=(late.attempts[0], attempt)))
+    assert await queries.run_prices(database, "r") == {"small": dearer}  # large failed, and was not billed
+    assert await queries.run_prices(database, "other") == {}

@@ -12,6 +12,7 @@ from app.bench.importers.findings import Findings, Imported, find
 from app.bench.importers.inspect_logs import read_inspect
 from app.bench.importers.items import read_items
 from app.bench.importers.llmrouterbench import read_llmrouterbench
+from app.bench.importers.mtbench import read_mt_bench
 from app.bench.importers.outcomes import read_outcomes
 from app.bench.importers.prices import parse_prices
 from app.bench.importers.routellm import read_routellm
@@ -28,6 +29,7 @@ __all__ = [
     "read_inspect",
     "read_items",
     "read_llmrouterbench",
+    "read_mt_bench",
     "read_outcomes",
     "read_routellm",
     "read_routerbench",

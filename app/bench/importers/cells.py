@@ -68,6 +68,10 @@ class Cells:
     def check(self, path: Path, *, allow_missing: bool) -> None:
         """Raise `ConfigError` where a cell is doubled, missing (unless allowed), or holds what cannot be."""
         self._check_places(path, allow_missing=allow_missing)
+        for column, values in (("quality", self.quality), ("cost_usd", self.cost)):
+            self.check_values(
+                path, column, values, np.isnan(values), "is not known: fill it in, or leave the whole cell out"
+            )
         self.check_values(
             path,
             "quality",

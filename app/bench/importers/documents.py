@@ -1,13 +1,17 @@
-"""JSON files from other benches: read whole, and looked into without trust in their shape."""
+"""JSON files from other benches, whole or a line at a time, looked into without trust in their shape."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from app.bench.importers.complaints import fail, one_line
+import msgspec
+
+from app.bench.importers.complaints import fail, one_line, read_bytes
+
+T = TypeVar("T")
 
 
 def parse_object(path: Path, raw: bytes, what: str) -> dict[str, Any]:
@@ -19,6 +23,18 @@ def parse_object(path: Path, raw: bytes, what: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         fail(path, f"{what} is a JSON {type(value).__name__}, not an object: pass another file")
     return value
+
+
+def read_lines(path: Path, kind: type[T], wanted: str) -> list[T]:
+    """The objects of a file of JSON lines, blank lines skipped. `wanted`: what to pass where there is no file."""
+    found = []
+    for number, line in enumerate(read_bytes(path, wanted).split(b"\n"), start=1):
+        if line.strip():
+            try:
+                found.append(msgspec.json.decode(line, type=kind))
+            except (msgspec.DecodeError, UnicodeDecodeError) as error:
+                fail(path, f"line {number}: {error}")
+    return found
 
 
 def field(path: Path, holder: Mapping[str, Any], name: str, kind: type | tuple[type, ...], where: str) -> Any:

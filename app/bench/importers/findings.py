@@ -87,7 +87,7 @@ class Findings:
         share = self.across / self.test_items
         return (
             f"{found}; {self.across:,} of {self.test_items:,} test items ({share:.1%}) have one in train "
-            f"(seed {self.seed}): split by group to keep them on one side"
+            f"(seed {self.seed}): --split-by grouped keeps them on one side"
         )
 
 
@@ -105,8 +105,8 @@ def find(suite: Suite, *, left_out: Sequence[str] = (), notes: Sequence[str] = (
     if recorded is not None:
         gone = np.isnan(recorded.quality)
         missing = {model: int(count) for model, count in zip(recorded.models, gone.sum(axis=0), strict=True) if count}
-        paid = np.nan_to_num(recorded.cost).max(axis=0, initial=0.0)
-        free = tuple(model for model, most in zip(recorded.models, paid, strict=True) if most == 0)
+        nothing = ((recorded.cost == 0) | np.isnan(recorded.cost)).all(axis=0) & (recorded.cost == 0).any(axis=0)
+        free = tuple(model for model, is_free in zip(recorded.models, nothing, strict=True) if is_free)
     return Findings(
         items=len(suite.items),
         models=None if recorded is None else len(recorded.models),

@@ -41,16 +41,21 @@ class Gathering:
 
     def add(self, path: Path, item: Item, asked: Any, model: str, answer: Answer) -> None:
         """One answer out of the file at `path`. `asked`: what the question is, its wording aside; equal for all models.
+        None where that is not known for sure: then the item is what another model was asked.
 
         Raises `ConfigError` where the item is known with another question, or the model has answered it already.
         """
         # JSON may hold half a surrogate pair, which neither a digest nor Postgres can take.
         item = Item(**clean(msgspec.structs.asdict(item)))
         known = self.items.setdefault(item.id, item)
-        if self._asked.setdefault(item.id, asked) != asked:
-            fail(path, f"item {item.id} is not the question that other models were asked: import them apart")
-        if known.messages != item.messages:
-            self._reworded.add(item.id)
+        if asked is not None and item.id not in self._asked:
+            self._asked[item.id] = asked
+            self.items[item.id] = item
+        elif asked is not None:
+            if self._asked[item.id] != asked:
+                fail(path, f"item {item.id} is not the question that other models were asked: import them apart")
+            if known.messages != item.messages:
+                self._reworded.add(item.id)
         self.models.setdefault(model, len(self.models))
         if (item.id, model) in self._answers:
             fail(path, f"({item.id}, {model}) stands there more than once: keep one record for each")

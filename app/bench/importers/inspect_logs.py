@@ -31,6 +31,7 @@ from app.bench.suite import Item, Suite
 from app.core.types import Price
 
 SUFFIXES = (".eval", ".json")
+FINISHED = "success"
 ZSTANDARD = 93
 LARGEST = 1 << 30
 """Most bytes one file of an archive may unpack to."""
@@ -40,7 +41,9 @@ _CONVERT = "`inspect log convert --to json` writes one that can be read"
 
 
 @dataclass(frozen=True)
-class _Log:
+class Log:
+    """One eval log."""
+
     path: Path
     task: str
     model: str
@@ -64,7 +67,7 @@ def read_inspect(
     `scorer` says whose scores count, and is needed where there are several. Scores are numbers in [0, 1], or inspect's
     letters (C = 1, P = .5, I = N = 0). Several epochs of a sample become their mean, with the first one's reply. Costs
     are the log's, else tokens times `prices` (see `parse_prices`). A sample that failed or was not scored is a missing
-    cell. Of several logs of one task and model the latest counts.
+    cell. Of several logs of one task and model the latest finished one counts, else the latest.
 
     Every model must have every item, unless `allow_missing`. Raises `ConfigError` where a file or a cell is wrong, a
     price or a scorer is missing, or two models were not asked the same.
@@ -74,12 +77,14 @@ def read_inspect(
     averaged = unscored = 0
     for log in logs:
         for epochs in _by_id(log):
-            item = _item(log, epochs[0])
             answers = [_answer(log, sample, scorer, prices or {}) for sample in epochs]
             scored = [answer for answer in answers if answer is not None]
+            # A sample that failed may hold less of the chat than was asked.
+            told = next((sample for sample, answer in zip(epochs, answers, strict=True) if answer), epochs[0])
+            item = item_of(log, told)
             averaged += len(scored) > 1
             unscored += len(answers) - len(scored)
-            gathering.add(log.path, item, item.messages, log.model, _mean(scored))
+            gathering.add(log.path, item, item.messages if scored else None, log.model, _mean(scored))
     suite, more = gathering.suite(paths[0], name, allow_missing=allow_missing)
     if averaged:
         notes.append(f"{averaged:,} cells are means over several epochs; the reply is the first one's.")
@@ -90,36 +95,47 @@ def read_inspect(
     return Imported(Suite(name, suite.items, recorded=suite.recorded, description=said), notes=tuple(notes))
 
 
-def _latest(paths: Sequence[Path]) -> tuple[list[_Log], list[str]]:
-    files = [
-        file
-        for path in paths
-        for file in (sorted(f for f in path.rglob("*") if f.suffix in SUFFIXES) if path.is_dir() else [path])
-    ]
-    latest: dict[tuple[str, str], _Log] = {}
-    for log in sorted(map(_read, files), key=lambda log: log.created):
+def _latest(paths: Sequence[Path]) -> tuple[list[Log], list[str]]:
+    logs = [log for path in paths for log in (_logs_in(path) if path.is_dir() else [read_log(path)])]
+    latest: dict[tuple[str, str], Log] = {}
+    # One that was cut off does not take the place of a finished one.
+    for log in sorted(logs, key=lambda log: (log.status == FINISHED, log.created)):
         latest[log.task, log.model] = log
     if not latest:
         fail(paths[0], "holds no eval log: pass .eval or .json files that inspect_ai wrote")
     notes = []
-    if older := len(files) - len(latest):
-        notes.append(f"{older:,} logs left out for a later one of the same task and model.")
-    unfinished = [f"{log.task} of {log.model} ({log.status})" for log in latest.values() if log.status != "success"]
+    if older := len(logs) - len(latest):
+        notes.append(f"{older:,} logs left out for a later or finished one of the same task and model.")
+    unfinished = [f"{log.task} of {log.model} ({log.status})" for log in latest.values() if log.status != FINISHED]
     if unfinished:
         notes.append(f"Unfinished: {listing(unfinished)}.")
     return list(latest.values()), notes
 
 
-def _read(path: Path) -> _Log:
+def _logs_in(folder: Path) -> Iterator[Log]:
+    """The logs below a folder. inspect_ai keeps other JSON beside them (listings, sets of evals): passed over."""
+    for path in sorted(path for path in folder.rglob("*") if path.suffix in SUFFIXES):
+        if path.suffix == ".eval":
+            yield _log(path, *_archive(path))
+        else:
+            header = parse_object(path, read_bytes(path, "an eval log of inspect_ai"), "it")
+            if "eval" in header:
+                yield _log(path, header, field(path, header, "samples", list, "it"))
+
+
+def read_log(path: Path) -> Log:
+    """A log as it stands, `.json` or `.eval`. Raises `ConfigError`."""
     if path.suffix == ".eval":
-        header, samples = _archive(path)
-    else:
-        header = parse_object(path, read_bytes(path, "an eval log of inspect_ai"), "it")
-        samples = field(path, header, "samples", list, "it")
+        return _log(path, *_archive(path))
+    header = parse_object(path, read_bytes(path, "an eval log of inspect_ai"), "it")
+    return _log(path, header, field(path, header, "samples", list, "it"))
+
+
+def _log(path: Path, header: dict[str, Any], samples: list[dict[str, Any]]) -> Log:
     if not all(isinstance(sample, dict) for sample in samples):
         fail(path, "'samples' is not a list of objects: pass a log as inspect_ai writes it")
     spec = field(path, header, "eval", dict, "it")
-    return _Log(
+    return Log(
         path,
         field(path, spec, "task", str, "'eval'").rpartition("/")[2],
         field(path, spec, "model", str, "'eval'"),
@@ -139,7 +155,7 @@ def _archive(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
             header = parse_object(path, _unpacked(path, archive, head), head)
             return header, [
                 parse_object(path, _unpacked(path, archive, name), name)
-                for name in names
+                for name in dict.fromkeys(names)  # what was written twice counts as it was last
                 if name.startswith("samples/") and name.endswith(".json")
             ]
     except OSError as error:
@@ -179,7 +195,7 @@ def _zstandard(path: Path, archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> 
     return raw
 
 
-def _by_id(log: _Log) -> Iterator[list[dict[str, Any]]]:
+def _by_id(log: Log) -> Iterator[list[dict[str, Any]]]:
     """The samples, those of one id together in the order of their epochs."""
     grouped: dict[str, list[dict[str, Any]]] = {}
     for place, sample in enumerate(log.samples):
@@ -189,7 +205,8 @@ def _by_id(log: _Log) -> Iterator[list[dict[str, Any]]]:
         yield sorted(samples, key=lambda sample: count(sample, "epoch"))
 
 
-def _item(log: _Log, sample: Mapping[str, Any]) -> Item:
+def item_of(log: Log, sample: Mapping[str, Any]) -> Item:
+    """What a sample asked (see `read_inspect`). Raises `ConfigError`."""
     where = f"sample {sample['id']}"
     chat = _before_answer(sample.get("messages"))
     asked = chat or sample.get("input")
@@ -248,9 +265,9 @@ def _target(target: Any) -> str | None:
     return target if isinstance(target, str) and target else None
 
 
-def _answer(log: _Log, sample: Mapping[str, Any], scorer: str | None, prices: Mapping[str, Price]) -> Answer | None:
+def _answer(log: Log, sample: Mapping[str, Any], scorer: str | None, prices: Mapping[str, Price]) -> Answer | None:
     """What the model did; None where the sample was not scored."""
-    value = _score(log, sample, scorer)
+    value = score_of(log, sample, scorer)
     if value is None:
         return None
     usage = _usage(log, sample)
@@ -260,11 +277,12 @@ def _answer(log: _Log, sample: Mapping[str, Any], scorer: str | None, prices: Ma
         check_prices(log.path, prices, [log.model])
         paid = cost(prices[log.model], asked, told)
     output = sample.get("output")
-    reply = _reply(output) if isinstance(output, dict) else None
+    reply = reply_of(output) if isinstance(output, dict) else None
     return Answer(value, paid, asked, told, reply)
 
 
-def _score(log: _Log, sample: Mapping[str, Any], scorer: str | None) -> float | None:
+def score_of(log: Log, sample: Mapping[str, Any], scorer: str | None) -> float | None:
+    """The scorer's judgement as a number; None where there is none. Raises `ConfigError`."""
     # Logs of 2024 hold one `score`.
     scores: Any = sample.get("scores")
     if not scores and sample.get("score"):
@@ -297,7 +315,7 @@ def _number(value: Any) -> float | None:
         return None
 
 
-def _usage(log: _Log, sample: Mapping[str, Any]) -> Mapping[str, Any]:
+def _usage(log: Log, sample: Mapping[str, Any]) -> Mapping[str, Any]:
     """Tokens of the model under test; a model that graded the sample stands in the log too and is not charged."""
     by_model = sample.get("model_usage")
     if isinstance(by_model, dict) and isinstance(by_model.get(log.model), dict):
@@ -307,7 +325,8 @@ def _usage(log: _Log, sample: Mapping[str, Any]) -> Mapping[str, Any]:
     return usage if isinstance(usage, dict) else {}
 
 
-def _reply(output: Mapping[str, Any]) -> str | None:
+def reply_of(output: Mapping[str, Any]) -> str | None:
+    """The text of a model's output."""
     completion = output.get("completion")
     if isinstance(completion, str) and completion:
         return completion

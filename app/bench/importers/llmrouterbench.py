@@ -95,12 +95,21 @@ def _run(file: Path, document: dict[str, Any]) -> _Run:
     records = field(file, document, "records", list, "it")
     if not records or not all(isinstance(record, dict) for record in records):
         fail(file, "'records' is not a list of objects: pass a file as LLMRouterBench writes it")
-    folders = file.absolute().parts[-4:-1]
-    named = [document.get(key) for key in ("dataset_name", "split", "model_name")]
     dataset, split, model = (
-        given if isinstance(given, str) and given else folder for given, folder in zip(named, folders, strict=True)
+        _name(file, document, key, file.absolute().parts[place : place + 1])
+        for key, place in (("dataset_name", -4), ("split", -3), ("model_name", -2))
     )
     return _Run(file, dataset, split, model, records)
+
+
+def _name(file: Path, document: dict[str, Any], key: str, folder: Sequence[str]) -> str:
+    """What the document says, else the folder it should lie in."""
+    given = document.get(key)
+    if isinstance(given, str) and given:
+        return given
+    if not folder or not folder[0].strip("/"):
+        fail(file, f"{key!r} is missing, and no folder gives it: keep the file at <dataset>/<split>/<model>/")
+    return folder[0]
 
 
 def _messages(path: Path, record: dict[str, Any], where: str) -> list[dict[str, Any]]:
@@ -122,8 +131,14 @@ def _target(truth: Any) -> str | None:
     return truth if isinstance(truth, str) and truth else None
 
 
+def _score(record: dict[str, Any]) -> float | None:
+    """A number, or whether it was right; None where there is neither."""
+    value = record.get("score")
+    return None if not isinstance(value, int | float) or value != value else float(value)
+
+
 def _answer(record: dict[str, Any]) -> Answer:
-    score = money(record, "score")
+    score = _score(record)
     reply = next((record[key] for key in ("raw_output", "prediction") if isinstance(record.get(key), str)), None)
     if score is None:
         return Answer(np.nan, np.nan, 0, 0, None)

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from app.bench.graders import check_grader
+from app.bench.graders import check_grader, needs_target
 from app.bench.importers.cells import Cells
 from app.bench.importers.complaints import SHOWN, fail, listing
 from app.bench.importers.findings import Imported, describe
@@ -54,7 +54,7 @@ def read_outcomes(
     """
     if grader is not None:
         check_grader(grader)
-        if items is None:
+        if items is None and needs_target(grader):
             raise ConfigError(
                 f"grader {grader!r} needs targets, and {outcomes} has none: pass a file of items, or no grader"
             )

@@ -145,7 +145,8 @@ def _refuse(path: Path, name: str) -> NoReturn:
         fail(
             path,
             f"is a pickle that names {name}, as pandas 3 does and frames with columns of its own types: nothing in it "
-            "was run; write the frame as CSV or Parquet instead",
+            "was run; where you trust the file, load it there, write the frame with frame.to_parquet('f.parquet') or "
+            "frame.to_csv('f.csv'), and import that",
         )
     fail(path, f"is a pickle that names {name}, which no table needs: refused, nothing in it was run; do not trust it")
 

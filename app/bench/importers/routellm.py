@@ -8,6 +8,7 @@ Source: lm-sys/RouteLLM, routellm/evals (Ong et al. 2024, arXiv:2406.18665).
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.bench.importers.cells import Cells
-from app.bench.importers.complaints import fail, read_bytes
+from app.bench.importers.complaints import fail
+from app.bench.importers.documents import read_lines
 from app.bench.importers.findings import Imported, describe
 from app.bench.importers.items import plain_item
 from app.bench.importers.prices import CHARACTERS, check_prices, cost, rough_tokens
@@ -69,7 +71,7 @@ def read_routellm(
     Raises `ConfigError`.
     """
     files = _files(paths)
-    barred = frozenset(prompt for path in contaminated for prompt in _barred(path))
+    barred = frozenset(prompt for path in contaminated for prompt in read_contaminated(path))
     parts = [_part(path, barred, prices) for path in files]
     models = list(dict.fromkeys(model for part in parts for model in part.models))
     check_prices(files[0], prices, models)
@@ -95,27 +97,19 @@ def _files(paths: Sequence[Path]) -> list[Path]:
         if not found:
             fail(path, "holds no CSV file: pass RouteLLM's response files")
         files += found
-    stems = [file.stem for file in files]
+    names = Counter(_named(file) for file in files)
     for file in files:
-        if stems.count(file.stem) > 1:
-            fail(file, "another file has the same name: ids are made of it, so rename one")
+        if names[_named(file)] > 1:
+            fail(file, "another file gives its items the same ids, which are made of its name: rename one")
     if not files:
         raise ConfigError("name at least one of RouteLLM's response files, e.g. gsm8k_responses.csv")
     return files
 
 
-def _barred(path: Path) -> list[str]:
-    """The prompts of a `contaminated_prompts.jsonl`."""
-    raw = read_bytes(path, "the path of a JSONL file of contaminated prompts")
-    prompts = []
-    for number, line in enumerate(raw.split(b"\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            prompts.append(msgspec.json.decode(line, type=_Contaminated).eval_prompt)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            fail(path, f"line {number}: {error}")
-    return prompts
+def read_contaminated(path: Path) -> list[str]:
+    """The prompts of a `contaminated_prompts.jsonl`. Raises `ConfigError`."""
+    lines = read_lines(path, _Contaminated, "the path of a JSONL file of contaminated prompts")
+    return [line.eval_prompt for line in lines]
 
 
 def _part(path: Path, barred: Collection[str], prices: Mapping[str, Price]) -> _Part:
