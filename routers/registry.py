@@ -7,11 +7,14 @@ import is an error only for who asks for its router: the others keep working.
 from __future__ import annotations
 
 import difflib
+import hashlib
 import inspect
 import sys
+import types
 from collections.abc import Mapping
 from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from typing import Any, TypeGuard
 
 from routers.base import Router, TrainableRouter
@@ -58,10 +61,44 @@ def build(name: str, params: Mapping[str, Any] | None = None) -> Router:
     the wrong type; also for a router that can only be had by training (see `routers.artifacts.load`), and what
     `find` raises.
     """
-    cls = find(name)
+    return make(find(name), params)
+
+
+def make(cls: type[Router], params: Mapping[str, Any] | None = None) -> Router:
+    """A router of this class made from parameters; raises `ValueError` as `build` does."""
     if is_trainable(cls) and cls.needs_training:
-        raise ValueError(f"router {name!r} serves what it has learned: train it and give the artifact's folder")
-    return bind(cls, params or {}, owner=f"router {name!r}")
+        raise ValueError(f"router {cls.name!r} serves what it has learned: train it and give the artifact's folder")
+    return bind(cls, params or {}, owner=f"router {cls.name!r}")
+
+
+def from_file(path: Path, name: str) -> type[Router]:
+    """The router class `name` of a Python file, for trying a router that is no installed package.
+
+    Raises `BrokenRouter` saying what is wrong: no such file, it cannot be run, no such class, no concrete `Router`,
+    or one without a `name` of its own. Running the file is importing it: whatever it does at its top level happens.
+    """
+    where = f"{path}:{name}"
+    try:
+        source = path.read_bytes()
+    except OSError as error:
+        raise BrokenRouter(f"{where} cannot be read: {error.strerror}; give FILE.py:Class") from error
+    # By its content: a file that was changed is another module, one that was not is the same.
+    module = types.ModuleType(f"hullspeed_file_{hashlib.blake2b(source, digest_size=6).hexdigest()}")
+    module.__file__ = str(path)
+    known = sys.modules.setdefault(module.__name__, module)
+    if known is module:
+        try:
+            exec(compile(source, str(path), "exec"), module.__dict__)  # noqa: S102 – that is what was asked for
+        except (Exception, SystemExit) as error:
+            del sys.modules[module.__name__]
+            raise BrokenRouter(f"{where} cannot be imported: {type(error).__name__}: {error}") from error
+    cls = getattr(known, name, None)
+    if cls is None:
+        raise BrokenRouter(f"{where}: the file has no class {name!r}")
+    cls = _checked(cls, where)
+    if not isinstance(getattr(cls, "name", None), str) or not cls.name:
+        raise BrokenRouter(f"{where} has no `name`, a text that it is called by")
+    return cls
 
 
 def is_trainable(cls: type[Router]) -> TypeGuard[type[TrainableRouter]]:
@@ -84,13 +121,19 @@ def _load(point: EntryPoint) -> type[Router]:
         cls = point.load()
     except (Exception, SystemExit) as error:
         raise BrokenRouter(f"{where} cannot be imported: {type(error).__name__}: {error}") from error
+    cls = _checked(cls, where)
+    if getattr(cls, "name", None) != point.name:
+        raise BrokenRouter(f"{where} calls itself {getattr(cls, 'name', None)!r}; the two names must be equal")
+    return cls
+
+
+def _checked(cls: Any, where: str) -> type[Router]:
+    """`cls` where it is a concrete router class; raises `BrokenRouter`."""
     if not (isinstance(cls, type) and issubclass(cls, Router)):
         raise BrokenRouter(f"{where} is not a subclass of routers.Router")
     if inspect.isabstract(cls):
         missing = ", ".join(sorted(cls.__abstractmethods__))
         raise BrokenRouter(f"{where} is abstract: {missing} must be written")
-    if getattr(cls, "name", None) != point.name:
-        raise BrokenRouter(f"{where} calls itself {getattr(cls, 'name', None)!r}; the two names must be equal")
     return cls
 
 

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 
 from app.core.errors import HullspeedError
 from app.store.database import Database
-from app.store.queries import scored_decisions
+from app.store.queries import ScoredDecision, scored_decisions
 from routers import Router
 from routers.base import LearningRouter
 
@@ -34,12 +34,17 @@ class Learning:
         """`routers`: by the name of their entry, which is what a logged decision bears."""
         found = {name: router.learner() for name, router in routers.items()}
         self.learners: dict[str, LearningRouter] = {name: one for name, one in found.items() if one is not None}
+        for learner in self.learners.values():
+            # What an artifact was saved with stands in the ledger too, and must not count twice.
+            learner.restore({})
         self.learned = 0
         """Scores folded in so far."""
         self._database = database
         self._pause = pause
         self._since: datetime | None = None
         self._seen: dict[str, datetime] = {}
+        self._judged: dict[str, ScoredDecision] = {}
+        """The newest score of each call judged lately."""
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -73,15 +78,25 @@ class Learning:
                 continue
             self._seen[scored.score_id] = scored.created_at
             self._since = max(scored.created_at, self._since or scored.created_at)
-            try:
-                self.learners[scored.router].update(scored.detail, scored.model, scored.value)
-            except ValueError as error:
-                # A decision of the router as it was before it was trained anew: its contexts mean something else.
-                log.debug("score %s teaches `%s` nothing: %s", scored.score_id, scored.router, error)
-                continue
-            new += 1
+            new += self._learn(scored)
         if self._since is not None:
             kept = self._since - 2 * LATE
             self._seen = {score: when for score, when in self._seen.items() if when >= kept}
+            self._judged = {call: one for call, one in self._judged.items() if one.created_at >= kept}
         self.learned += new
         return new
+
+    def _learn(self, scored: ScoredDecision) -> bool:
+        """Fold a score in; an earlier one of the same call is taken back, since the newest word counts."""
+        learner = self.learners[scored.router]
+        earlier = self._judged.get(scored.call_id)
+        try:
+            if earlier is not None:
+                learner.update(earlier.detail, earlier.model, earlier.value, weight=-1.0)
+            learner.update(scored.detail, scored.model, scored.value)
+        except ValueError as error:
+            # A decision of the router as it was before it was trained anew: its contexts mean something else.
+            log.debug("score %s teaches `%s` nothing: %s", scored.score_id, scored.router, error)
+            return False
+        self._judged[scored.call_id] = scored
+        return True

@@ -145,6 +145,7 @@ class ScoredDecision(msgspec.Struct, frozen=True, kw_only=True):
     """A score with the decision that it judges."""
 
     score_id: str
+    call_id: str
     created_at: datetime
     value: float
     router: str
@@ -351,6 +352,7 @@ async def scored_decisions(
     query = (
         sa.select(
             scores.c.id.label("score_id"),
+            scores.c.call_id,
             scores.c.created_at,
             scores.c.value,
             calls.c.router,

@@ -66,3 +66,17 @@ async def test_what_another_router_decided_teaches_nothing(start_proxy: StartPro
     await proxy.http.post(f"/v1/calls/{reply.headers['x-hullspeed-call-id']}/scores", json={"value": 1})
     assert await proxy.proxy.ledger.flush(10)
     assert await proxy.proxy.learning.catch_up() == 0
+
+
+async def test_the_newest_score_of_a_call_counts(start_proxy: StartProxy, openai_server: FakeOpenAI) -> None:
+    proxy = await start_proxy({"model_list": models(openai_server.url, "small", "large"), "routing": CONFIG})
+    reply = await proxy.chat("auto/learner")
+    for value in (0.0, 1.0):
+        url = f"/v1/calls/{reply.headers['x-hullspeed-call-id']}/scores"
+        assert (await proxy.http.post(url, json={"value": value})).status_code == 201
+    assert await proxy.proxy.ledger.flush(10)
+    once = BanditRouter(method="thompson")
+    await Learning(proxy.proxy.database, {"learner": once}).catch_up()
+    (sums,) = once.state().values()
+    assert sums[0, 0] == 1  # one call
+    assert sums[0, -1] == 1  # with the later score

@@ -13,7 +13,8 @@ from routers import Candidate, Outcomes, knn
 from routers.features import counts, stripped
 from routers.knn import KnnRouter
 from routers.predictive import PredictiveRouter
-from routers.ridge import RidgeRouter, standardised
+from routers.quality import standardised
+from routers.ridge import RidgeRouter
 from tests.routers.toy import COSTS, MODELS, WORDS, ask, outcomes, outcomes_once
 
 both = pytest.mark.parametrize("cls", [KnnRouter, RidgeRouter])
