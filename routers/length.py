@@ -16,7 +16,7 @@ import numpy as np
 
 from routers import artifacts
 from routers.artifacts import TrainedOn
-from routers.base import Choice, Decision, Query, TrainableRouter
+from routers.base import Candidate, Choice, Decision, Query, TrainableRouter
 from routers.outcomes import Outcomes
 from routers.params import bind
 from routers.pool import Pool
@@ -38,6 +38,9 @@ class _Fitted:
     """Quantiles of the training lengths, ascending."""
     trained_on: TrainedOn
     params: dict[str, Any]
+
+
+_Rungs = tuple[list[str], list[str], dict[str, float | None], dict[str, float | None]]
 
 
 class LengthRouter(TrainableRouter):
@@ -64,6 +67,7 @@ class LengthRouter(TrainableRouter):
             raise ValueError(f"'median' must be a positive number of characters, not {median!r}")
         self.median = float(median)
         self._fitted: _Fitted | None = None
+        self._known: tuple[tuple[Candidate, ...], _Rungs] | None = None
 
     @property
     def trained_on(self) -> TrainedOn | None:
@@ -112,8 +116,11 @@ class LengthRouter(TrainableRouter):
         order = sorted(range(len(ladder)), key=lambda rung: (abs(rung - place), -rung))
         return _decided([ladder[rung] for rung in order] + rest, costs, qualities, "length")
 
-    def _ladder(self, query: Query) -> tuple[list[str], list[str], dict[str, float | None], dict[str, float | None]]:
+    def _ladder(self, query: Query) -> _Rungs:
         """The ladder, ascending; the models beside it; predicted cost and quality of all of them."""
+        pool_alone = self._known
+        if pool_alone is not None and pool_alone[0] is query.candidates:
+            return pool_alone[1]
         names = [candidate.model for candidate in query.candidates]
         costs = {c.model: c.expected_cost(query.prompt_tokens) for c in query.candidates}
         qualities: dict[str, float | None] = dict.fromkeys(names)
@@ -129,7 +136,11 @@ class LengthRouter(TrainableRouter):
             ladder = [model for _, model in sorted(priced)]
         beside = [model for model in names if model not in ladder]
         beside.sort(key=lambda model: (-(qualities[model] or 0.0), model))
-        return ladder, beside, costs, qualities
+        found = ladder, beside, costs, qualities
+        if pool and len(trained) == len(names):
+            # Nothing of the query is in it: a bench asks a thousand times with the same candidates.
+            self._known = query.candidates, found
+        return found
 
     def _difficulty(self, length: int) -> float:
         """The share of prompts that are shorter, in [0, 1]; of prompts just as long, half count as shorter."""

@@ -18,7 +18,7 @@ from app.bench.baselines import ScoredPool
 from app.bench.curves import Floats
 from app.bench.figures import Estimate, Interval, Mark, Single
 from app.bench.results import RouterResult
-from app.bench.statistics import bootstrap_means, interval
+from app.bench.statistics import bootstrap_means, interval, intervals
 
 
 @dataclass(frozen=True)
@@ -49,11 +49,19 @@ class Plane:
 
     def quality_interval(self, column: int) -> Interval:
         """Of the mean quality of one point."""
-        return as_interval(self.samples[1][:, column])
+        low, high = self._bounds[1][:, column].tolist()
+        return Interval(low=low, high=high)
 
     def cost_interval(self, column: int) -> Interval:
         """Of the mean cost of one point, USD per 1,000 requests."""
-        return as_interval(1000 * self.samples[0][:, column])
+        low, high = (1000 * self._bounds[0][:, column]).tolist()
+        return Interval(low=low, high=high)
+
+    @cached_property
+    def _bounds(self) -> tuple[Floats, Floats]:
+        """Lower and upper bounds of cost and quality of all points at once, shape (2, points) each."""
+        cost, quality = self.samples
+        return intervals(cost), intervals(quality)
 
     @cached_property
     def column(self) -> list[int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -39,15 +40,20 @@ class Setting:
 
     def share(self) -> dict[str, float]:
         """Model → part of all items it answered, largest first."""
-        counts = Counter(model for model in self.model if model is not None)
+        # Counting everything and leaving None out is far quicker than leaving it out while counting.
+        counts = {model: count for model, count in Counter(self.model).items() if model is not None}
         largest_first = sorted(counts.items(), key=lambda entry: (-entry[1], entry[0]))
         return {model: count / len(self.model) for model, count in largest_first}
+
+    @cached_property
+    def _models(self) -> NDArray[np.object_]:
+        return np.array(self.model, dtype=np.object_)
 
     def at(self, places: NDArray[np.int64]) -> Setting:
         """The same on the items at `places` alone, without times and predictions."""
         return Setting(
             tradeoff=self.tradeoff,
-            model=tuple(self.model[place] for place in places),
+            model=tuple(self._models[places].tolist()),
             quality=self.quality[places],
             cost=self.cost[places],
             answered=self.answered[places],

@@ -47,6 +47,12 @@ def interval(samples: Floats, level: float = 0.95) -> tuple[float, float]:
     return float(low), float(high)
 
 
+def intervals(samples: Floats, level: float = 0.95) -> Floats:
+    """`interval` of every column of `samples`, shape (draws, k); lower bounds, then upper ones, shape (2, k)."""
+    bounds: Floats = np.quantile(samples, [(1 - level) / 2, (1 + level) / 2], axis=0)
+    return bounds
+
+
 class Difference(NamedTuple):
     """Mean of first − second over the same prompts."""
 

@@ -25,14 +25,17 @@ class Channel(Protocol):
 
 
 class EventStream:
-    """A stream that opens when there is something to send: the first event or, after a long silence, a comment."""
+    """A stream that opens when there is something to send: the first event or, after a long silence, a `beat`."""
 
-    def __init__(self, channel: Channel, headers: Callable[[], Mapping[str, str]], interval: float) -> None:
+    def __init__(
+        self, channel: Channel, headers: Callable[[], Mapping[str, str]], interval: float, beat: bytes = COMMENT
+    ) -> None:
         """`headers` is asked for what is known of the call when the stream opens; `interval`: seconds."""
         self.opened = False
         self._channel = channel
         self._headers = headers
         self._interval = interval
+        self._sign = beat
         self._loop = asyncio.get_running_loop()
         self._last = self._loop.time()
         self._writing = 0
@@ -49,7 +52,8 @@ class EventStream:
         """Whole events; waits while the client is slow."""
         self._writing += 1
         try:
-            await self.open()
+            if not self.opened:
+                await self.open()
             await self._channel.write(data)
         finally:
             self._writing -= 1
@@ -72,5 +76,5 @@ class EventStream:
         due = silent >= self._interval
         # A client that does not read gets no comment on top.
         if due and not self._writing:
-            self._beating = self._loop.create_task(self.write(COMMENT))
+            self._beating = self._loop.create_task(self.write(self._sign))
         self._timer = self._loop.call_later(self._interval if due else self._interval - silent, self._beat)
