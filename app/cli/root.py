@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from app.cli import bench, demo, ledger, serve, train
+from app.cli import bench, calibrate, contract, demo, ledger, mock, route, serve, train, tune
 from app.core.errors import ConfigError, HullspeedError
 
 app = typer.Typer(
@@ -19,7 +19,12 @@ app = typer.Typer(
 )
 app.command("serve")(serve.serve)
 app.command("demo")(demo.demo)
+app.command("mock")(mock.mock)
+app.command("conform")(contract.conform)
 app.command("train")(train.train)
+app.command("tune")(tune.tune)
+app.command("calibrate")(calibrate.calibrate)
+app.command("route")(route.route)
 app.command("migrate")(ledger.migrate)
 app.add_typer(bench.app, name="bench")
 
