@@ -19,7 +19,8 @@ LONGEST = 1_000
 """Longest answer in characters: a longer one is a text, which two models do not write alike."""
 
 _LETTER = re.compile(
-    r"(?:(?:option|choice|answer|letter)\s)?[(\[*]{0,4}\s?([A-J])(?:\s?[)\]*]{1,4}|[.:](?!\d)|(?=\Z))(?!\w)", re.IGNORECASE
+    r"(?:(?:option|choice|answer|letter)\s)?[(\[*]{0,4}\s?([A-J])(?:\s?[)\]*]{1,4}|[.:](?!\d)|(?=\Z))(?!\w)",
+    re.IGNORECASE,
 )
 _LEADING = re.compile(r"[(\[*]{0,4}([A-J])(?:[)\]*]{1,4}[.:]?|[.:])\s")
 _UNIT = re.compile(r"[A-Za-z°%²³/$ .-]{2,40}")

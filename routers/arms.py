@@ -2,7 +2,8 @@
 
 An arm is a single model, or a ladder (a, b | c [, d]): a and b are called at once; where their answers are the same,
 that is the answer. Else c is called, then d; the first answer with two votes wins, and failing that the last model's
-reply. Of the models that gave the same answer the one of highest mean quality is returned.
+reply. Of two models that gave the same answer the one of higher mean quality is returned, of equally good ones the
+earlier.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,10 +67,7 @@ def singles(models: Sequence[int]) -> list[Arm]:
 def ladders_of_three(models: Sequence[int], quality: Floats) -> list[Arm]:
     """Every pair of the models with every third one; `quality`: mean per model, shape (m,)."""
     return [
-        (*_better_first(pair, quality), last)
-        for pair in combinations(models, 2)
-        for last in models
-        if last not in pair
+        (*_better_first(pair, quality), last) for pair in combinations(models, 2) for last in models if last not in pair
     ]
 
 
@@ -96,6 +95,10 @@ class Table:
         """Only the arms at `columns`."""
         picked = list(columns)
         return Table(tuple(self.arms[column] for column in picked), self.quality[:, picked], self.cost[:, picked])
+
+    def rows(self, rows: NDArray[Any]) -> Table:
+        """Only the items at `rows`, positions or a mask."""
+        return Table(self.arms, self.quality[rows], self.cost[rows])
 
     def means(self) -> tuple[Floats, Floats]:
         """Mean cost and quality of each arm over the items where it has both, shape (a,); NaN where there are none."""
@@ -132,7 +135,7 @@ def returned_by(arm: Arm, votes: Votes, quality: Floats) -> tuple[NDArray[np.int
         new = arm[length - 1]
         for other in arm[: length - 1]:
             same = (returned < 0) & (votes.answers[:, new] >= 0) & (votes.answers[:, new] == votes.answers[:, other])
-            returned[same] = better(new, other, quality)
+            returned[same] = other if quality[other] >= quality[new] else new
             calls[same] = length
     # Without two votes the last reply that there is.
     for model in reversed(arm):
@@ -141,19 +144,22 @@ def returned_by(arm: Arm, votes: Votes, quality: Floats) -> tuple[NDArray[np.int
     return returned, calls
 
 
-def better(one: int, other: int, quality: Floats) -> int:
-    """The model of higher mean quality, of equal ones the first by position."""
-    return min(one, other, key=lambda model: (-quality[model], model))
-
-
 def on_hull(table: Table) -> list[int]:
-    """Columns of the arms on the hull of mean cost and quality, ascending in cost; arms without an item are left out."""
+    """Columns of the arms on the hull of mean cost and quality, ascending in cost; without an outcome, none."""
     cost, quality = table.means()
     there = np.flatnonzero(~np.isnan(cost))
     return [int(there[point]) for point in hull(cost[there], quality[there])]
 
 
 def most_used(table: Table, count: int) -> list[int]:
-    """The `count` models that stand on most arms of the hull, in order of position; then those of the best arms."""
-    uses = Counter(model for column in on_hull(table) for model in table.arms[column])
-    return sorted(model for model, _ in sorted(uses.items(), key=lambda use: (-use[1], use[0]))[:count])
+    """The `count` models that stand on most arms of the hull, ascending; where it has fewer, those of the hull of the
+    remaining arms too, and so on."""
+    cost, quality = table.means()
+    left = np.flatnonzero(~np.isnan(cost)).tolist()
+    found: list[int] = []
+    while left and len(found) < count:
+        layer = [left[point] for point in hull(cost[left], quality[left])]
+        uses = Counter(model for column in layer for model in table.arms[column] if model not in found)
+        found += sorted(uses, key=lambda model: (-uses[model], model))[: count - len(found)]
+        left = sorted(set(left) - set(layer))
+    return sorted(found)

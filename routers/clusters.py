@@ -53,7 +53,8 @@ class Clusters:
     def distances(self, vector: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
         """Squared distances of one vector, shape (d,), to all centres, shape (k,)."""
         gaps = self.centres - vector
-        return np.einsum("ij,ij->i", gaps, gaps, dtype=np.float64)
+        found: NDArray[np.float64] = np.einsum("ij,ij->i", gaps, gaps, dtype=np.float64)
+        return found
 
     def nearest(self, vector: NDArray[np.floating[Any]]) -> int:
         """The cluster of one vector, shape (d,)."""
@@ -81,5 +82,7 @@ def shrunk_means(
     np.add.at(sums, np.asarray(labels, dtype=np.intp), filled)
     np.add.at(counts, np.asarray(labels, dtype=np.intp), known)
     weight = counts + pseudo
-    means: NDArray[np.float64] = np.where(weight > 0, (sums + pseudo * overall) / np.where(weight > 0, weight, 1), overall)
+    means: NDArray[np.float64] = np.where(
+        weight > 0, (sums + pseudo * overall) / np.where(weight > 0, weight, 1), overall
+    )
     return means

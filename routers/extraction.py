@@ -172,10 +172,10 @@ def _boxed(text: str) -> str | None:
 
 
 def _after_hashes(text: str) -> str | None:
-    place = text.rfind("\n#### ") if not text.startswith("#### ") or "\n#### " in text else -1
+    place = f"\n{text}".rfind("\n#### ")
     if place < 0:
         return None
-    line = text[place + 6 :].partition("\n")[0].strip()
+    line = text[place + 5 :].partition("\n")[0].strip()
     return line or None
 
 
@@ -185,9 +185,12 @@ def _after_phrase(text: str) -> str | None:
     for start in reversed(places):
         rest = OPEN_MARK.sub("", text[start : start + 2_000].lstrip(" \t:")).lstrip(" \t:")
         if rest.startswith("\n"):
-            # "Answer:" as a heading over a short line, which may stand in a fence.
-            rest = rest.lstrip().removeprefix("```")
-            rest = rest.lstrip("\n")
+            # "Answer:" as a heading over a short line.
+            rest = rest.lstrip()
+        if rest.startswith("```") and (inside := fences(rest)[0].strip()):
+            return inside
+        if rest.startswith(("{", "[")) and (value := _json_over_lines(rest)):
+            return value
         end = SENTENCE_END.search(rest)
         sentence = (rest[: end.start()] if end else rest).strip()
         # "The **answer is 42**." leaves the closing mark.
@@ -196,6 +199,15 @@ def _after_phrase(text: str) -> str | None:
         if sentence:
             return sentence
     return None
+
+
+def _json_over_lines(text: str) -> str | None:
+    """The JSON that `text` begins with, where it is spread over several lines."""
+    try:
+        _, end = json.JSONDecoder().raw_decode(text)
+    except (ValueError, RecursionError):
+        return None
+    return text[:end] if "\n" in text[:end] else None
 
 
 def _fenced(text: str) -> str | None:

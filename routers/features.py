@@ -129,6 +129,11 @@ class Embedding:
         norm = math.sqrt(float(vector @ vector))
         return vector / norm if norm > 0 else vector
 
+    def known_share(self, text: str) -> float:
+        """Share of the words of `text` that stand in the vocabulary, in [0, 1]; 0 without any word."""
+        words, rows = _WORDS.findall(text.lower()), self._rows
+        return sum(word in rows for word in words) / len(words) if words else 0.0
+
     @cached_property
     def _rows(self) -> dict[str, int]:
         return {term: row for row, term in enumerate(self.terms)}

@@ -9,6 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+BLOCK = 1000
+"""Prompts compared with all others at once: bounds the memory."""
+
 
 @dataclass(frozen=True)
 class Neighbours:
@@ -28,7 +31,8 @@ class Neighbours:
         """Mean of each column, shape (m,); 0 where it has no value."""
         known = ~np.isnan(self.values)
         total: NDArray[np.float64] = np.where(known, self.values, 0).sum(axis=0, dtype=np.float64)
-        return total / np.maximum(known.sum(axis=0), 1)
+        means: NDArray[np.float64] = total / np.maximum(known.sum(axis=0), 1)
+        return means
 
     @cached_property
     def _table(self) -> NDArray[np.float32]:
@@ -53,22 +57,24 @@ class Neighbours:
 
     def predict_many(self, vectors: NDArray[np.float32]) -> NDArray[np.float64]:
         """`predict` for each of `vectors`, shape (r, d): shape (r, m)."""
-        likeness = np.asarray(vectors, dtype=np.float32) @ self.vectors.T
-        nearest = np.argpartition(likeness, -self._asked, axis=1)[:, -self._asked :]
-        totals = np.array([self._table[rows].sum(axis=0, dtype=np.float64) for rows in nearest])
-        sums, counts = totals.reshape(len(vectors), 2, -1).transpose(1, 0, 2)
+        totals = []
+        for start in range(0, len(vectors), BLOCK):
+            likeness = np.asarray(vectors[start : start + BLOCK], dtype=np.float32) @ self.vectors.T
+            nearest = np.argpartition(likeness, -self._asked, axis=1)[:, -self._asked :]
+            totals += [self._table[rows].sum(axis=0, dtype=np.float64) for rows in nearest]
+        sums, counts = np.array(totals).reshape(len(vectors), 2, -1).transpose(1, 0, 2)
         return self._shrunk(sums, counts)
 
     def _shrunk(self, sums: NDArray[np.float64], counts: NDArray[np.float64]) -> NDArray[np.float64]:
         return (sums + self.pseudo * self.means) / (counts + self.pseudo)
 
 
-def nearest_likeness(vectors: NDArray[Any], block: int = 1000) -> NDArray[np.float64]:
+def nearest_likeness(vectors: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
     """Cosine of each unit vector, shape (n, d), with the nearest of the others, shape (n,); −1 for one alone."""
     nearest = np.full(len(vectors), -1.0)
-    for start in range(0, len(vectors) if len(vectors) > 1 else 0, block):
-        likeness = vectors[start : start + block] @ vectors.T
+    for start in range(0, len(vectors) if len(vectors) > 1 else 0, BLOCK):
+        likeness = vectors[start : start + BLOCK] @ vectors.T
         rows = np.arange(len(likeness))
         likeness[rows, rows + start] = -2
-        nearest[start : start + block] = likeness.max(axis=1)
+        nearest[start : start + BLOCK] = likeness.max(axis=1)
     return nearest

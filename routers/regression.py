@@ -26,7 +26,8 @@ class Line:
 
     def at(self, inputs: Floats) -> Floats:
         """Predictions for one row of inputs, shape (p,) → (o,)."""
-        return np.einsum("i,ij->j", inputs, self.weights) + self.offsets
+        found: Floats = np.einsum("i,ij->j", inputs, self.weights) + self.offsets
+        return found
 
     def at_many(self, inputs: Floats) -> Floats:
         """Predictions for n rows of inputs, shape (n, p) → (n, o)."""

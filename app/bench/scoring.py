@@ -106,7 +106,7 @@ def _as_walked(outcomes: Outcomes, rows: NDArray[np.int64], walks: Sequence[Walk
     alone = calls == 1
     return replace(
         setting,
-        cost=np.bincount(place, weights=billed, minlength=len(rows)),
+        cost=np.bincount(place, weights=billed, minlength=len(rows)).astype(np.float64),
         predicted_quality=_only(setting.predicted_quality, alone),
         predicted_cost=_only(setting.predicted_cost, alone),
         calls=calls,

@@ -11,17 +11,17 @@ from numpy.typing import NDArray
 
 from app.bench import bundled
 from app.bench.bundled.generate import encoded, lines
-from app.bench.bundled.lines import PATH
+from app.bench.bundled.lines import path_of
 from app.bench.graders import check_target, grade, grade_recorded
 from app.core.types import Usage
 from app.gateway.pricing import cost_of
 from app.gateway.simulated_models import MODELS, simulate
 
-LINES = lines()
+LINES = lines("basics")
 
 
 def test_the_file_is_what_the_generator_writes() -> None:
-    assert PATH.read_bytes() == encoded()
+    assert path_of("basics").read_bytes() == encoded("basics")
 
 
 def test_there_are_enough_items_of_enough_kinds() -> None:

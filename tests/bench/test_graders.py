@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.bench.graders import GRADERS, agreement, check_grader, check_target, grade, grade_recorded
-from app.bench.graders.extract import BUDGET, final_answer
 from app.bench.importers import import_outcomes
 from app.bench.suite import Item, Recorded, Suite
 from app.core.errors import ConfigError
+from routers.extraction import BUDGET, final_answer
 
 SHARED = Path(os.environ.get("HULLSPEED_SHARED", Path(__file__).parents[2].parent / "shared")) / "data"
 

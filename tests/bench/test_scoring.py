@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
+from collections.abc import Sequence
 from typing import ClassVar
 
 import numpy as np
 import pytest
 
 from app.bench.scoring import score_router
-from routers import Choice, Decision, Query, Router
+from app.bench.suite import Suite
+from routers import Choice, Decision, Query, Reply, Router
 from routers.base import seed_for
 from tests.bench.tables import small_suite
 
@@ -93,6 +96,76 @@ def test_a_router_that_foretells_nothing_keeps_nothing(model: str | None) -> Non
     suite = small_suite([[0.5, 1.0]] * 3, [[1, 4]] * 3)
     setting = score_router(Spy(model), suite, suite.outcomes(), np.arange(3), (0.5,), seed=0).settings[0]
     assert (setting.predicted_quality, setting.predicted_cost) == (None, None)
+
+
+class Agreeing(Router):
+    """Asks a and b at once; where they say the same that is the answer, else c's."""
+
+    name: ClassVar[str] = "agreeing"
+
+    def route(self, query: Query) -> Decision:
+        ranking = tuple(Choice(candidate.model, 0.5, 1.0) for candidate in query.candidates)
+        if len(query.text) == 1:
+            return Decision(ranking, "short")
+        return Decision(ranking, "ladder", ask=2, review=lambda replies: self.review(ranking, replies))
+
+    def review(self, ranking: tuple[Choice, ...], replies: Sequence[Reply]) -> Decision:
+        texts = [reply.text for reply in replies]
+        if len(replies) == 2 and (texts[0] is None or texts[0] != texts[1]):
+            return Decision(ranking[2:], "climbed", review=lambda more: self.review(ranking, more))
+        return Decision((), "done", reply="a" if len(replies) == 2 else "c")
+
+
+def agreeing_suite(replies: list[list[str | None]], quality: list[list[float]]) -> Suite:
+    suite = small_suite(
+        quality, [[NAN if math.isnan(cell) else 2.0**place for place, cell in enumerate(row)] for row in quality]
+    )
+    assert suite.recorded is not None
+    told = np.array(replies, dtype=object)
+    return dataclasses.replace(suite, recorded=dataclasses.replace(suite.recorded, replies=told))
+
+
+def test_a_router_that_sees_replies_is_billed_for_all_it_called() -> None:
+    """The first item is short: a alone. Then agreement, disagreement, a text that is missing, a missing outcome."""
+    suite = agreeing_suite(
+        [["x", "y", "z"], ["x", "x", "z"], ["x", "y", "z"], [None, None, "z"], ["x", "x", "z"]],
+        [[0.1, 0.2, 0.3], [0.4, 0.5, 0.6], [0.4, 0.5, 0.6], [0.4, 0.5, 0.7], [NAN, 0.5, 0.8]],
+    )
+    setting = score_router(Agreeing(), suite, suite.outcomes(), np.arange(5), (0.5,), seed=0).settings[0]
+    assert setting.model == ("a", "a", "c", "c", "c")
+    assert setting.quality.tolist() == [0.1, 0.4, 0.6, 0.7, 0.8]
+    assert setting.cost.tolist() == [1, 3, 7, 7, 6]
+    assert setting.calls is not None
+    assert setting.calls.tolist() == [1, 2, 3, 3, 3]
+    assert setting.answered.all()
+
+
+def test_what_was_foretold_of_one_model_is_not_kept_where_several_were_asked() -> None:
+    suite = agreeing_suite([["x", "y", "z"], ["x", "x", "z"]], [[0.1, 0.2, 0.3]] * 2)
+    setting = score_router(Agreeing(), suite, suite.outcomes(), np.arange(2), (0.5,), seed=0).settings[0]
+    assert setting.predicted_quality is not None
+    assert setting.predicted_quality.tolist() == pytest.approx([0.5, NAN], nan_ok=True)
+    alone = score_router(Agreeing(), suite, suite.outcomes(), np.array([1]), (0.5,), seed=0).settings[0]
+    assert (alone.predicted_quality, alone.predicted_cost) == (None, None)
+
+
+def test_an_answer_without_an_outcome_is_a_failed_call_and_the_others_are_billed() -> None:
+    suite = agreeing_suite([["x", "y", "z"]] * 2, [[0.4, 0.5, 0.6], [0.1, 0.2, NAN]])
+    setting = score_router(Agreeing(), suite, suite.outcomes(), np.array([1]), (0.5,), seed=0).settings[0]
+    # The reply of c is missing, so the first one that is there answers.
+    assert setting.model == ("a",)
+    assert setting.cost.tolist() == [3]
+    dark = agreeing_suite([["x", "y", "z"], ["x", "y", "z"]], [[0.4, 0.5, 0.6], [NAN, NAN, NAN]])
+    failed = score_router(Agreeing(), dark, dark.outcomes(), np.array([1]), (0.5,), seed=0).settings[0]
+    assert failed.model == (None,)
+    assert (failed.quality.tolist(), failed.cost.tolist(), failed.answered.tolist()) == ([0], [0], [False])
+
+
+def test_a_router_that_asks_one_model_makes_one_call() -> None:
+    suite = small_suite([[0.5, 1.0]] * 3, [[1, 4]] * 3)
+    setting = score_router(Spy("b"), suite, suite.outcomes(), np.arange(3), (0.5,), seed=0).settings[0]
+    assert setting.calls is not None
+    assert setting.calls.tolist() == [1, 1, 1]
 
 
 def test_name_and_params_label_the_result() -> None:

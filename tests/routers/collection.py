@@ -15,6 +15,7 @@ from routers.cascade import CascadeRouter
 from routers.explore import ExploreRouter
 from routers.factors import FactorsRouter
 from routers.kmeans import KmeansRouter
+from routers.ladder import LadderRouter
 from routers.mlp import MlpRouter
 from routers.predictive import PredictiveRouter
 from routers.rules import RulesRouter
@@ -38,6 +39,7 @@ TRAINABLE: dict[type[TrainableRouter], dict[str, Any]] = {
     ThresholdRouter: {"strong": "large", "weak": "small", "alpha": 1.0},
     BanditRouter: {"exploration": 0.05, "trust": 1.0},
     CascadeRouter: {"calls": 3},
+    LadderRouter: {},
 }
 
 

@@ -12,11 +12,11 @@ import re
 from functools import lru_cache
 
 from app.bench.graders.base import GraderFailed, Judgement
-from app.bench.graders.extract import cut
 from app.bench.graders.rules import shortened
 from app.bench.graders.sandbox import check_sandbox, run
 from app.bench.suite import Item
 from app.core.errors import ConfigError
+from routers.extraction import cut
 
 PYTHON = frozenset({"python", "py", "python3", "py3"})
 TAG = re.compile(r"[ \t]{0,4}([\w+-]{0,20})[ \t]{0,4}\r?\n")

@@ -30,10 +30,10 @@ import aiohttp
 import msgspec
 
 from app.bench.graders.base import GraderFailed, Judgement, JudgeProxy
-from app.bench.graders.extract import cut, fences
 from app.bench.replay import PASSING, header_value
 from app.bench.suite import Item
 from routers.base import message_text
+from routers.extraction import cut, fences
 
 Verdict = Literal["A", "B", "tie"]
 T = TypeVar("T")

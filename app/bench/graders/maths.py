@@ -11,12 +11,12 @@ import re
 from functools import lru_cache
 
 from app.bench.graders.base import Judgement
-from app.bench.graders.extract import final_answer
-from app.bench.graders.numerals import whole
 from app.bench.graders.rules import GRADERS
 from app.bench.graders.texts import same_text
 from app.bench.graders.worker import WORKER, Unsettled
 from app.bench.suite import Item
+from routers.extraction import final_answer
+from routers.numerals import whole
 
 LONGEST = 2_000
 """Characters of a formula; a longer one is text."""

@@ -13,10 +13,10 @@ from typing import Any, NoReturn
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from app.bench.graders.extract import cut, fences, final_answer
-from app.bench.graders.numerals import Numeral, picked, whole
-from app.bench.graders.texts import folded, same_text, unquoted
+from app.bench.graders.texts import folded, same_text, unquoted, unwrapped
 from app.core.errors import ConfigError
+from routers.extraction import cut, fences, final_answer
+from routers.numerals import Numeral, picked, whole
 
 Rule = Callable[[str, str], bool]
 
@@ -163,12 +163,16 @@ NOT_JSON = object()
 
 
 def _json(reply: str, target: str) -> bool:
-    """The reply, or its code fence, is JSON of the target's value."""
+    """The reply, its last code fence or its final answer is JSON of the target's value."""
     wanted = parse_json(target)
     if wanted is NOT_JSON:
         return False
     text = cut(reply)
     sources = [text, *fences(text)[-1:]] if "```" in text else [text]
+    found = final_answer(text)
+    # A single value is no sign of JSON: "the answer is 3" says what it says.
+    if found is not None and found.marked and (value := unwrapped(found.text)).startswith(("{", "[")):
+        sources.append(value)
     try:
         return any(_same_value(parse_json(source), wanted) for source in sources)
     except RecursionError:

@@ -10,11 +10,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from app.bench.graders.base import Judgement
-from app.bench.graders.extract import cut, fences
 from app.bench.graders.rules import NOT_JSON, parse_json, shortened
 from app.bench.graders.worker import WORKER, Unsettled
 from app.bench.suite import Item
 from app.core.errors import ConfigError
+from routers.extraction import cut, fences
 
 REFERENCES = ("$ref", "$dynamicRef", "$recursiveRef")
 UNSETTLED = "the reply could not be validated within the limits on time and memory"

@@ -35,7 +35,7 @@ def same_text(answer: str, target: str) -> bool:
     if inner is not None:
         return _says(answer, inner)
     if _is_literal(target.strip()):
-        plain = _unwrapped(answer)
+        plain = unwrapped(answer)
         return any(canonical(reading) == canonical(target) for reading in (plain, *_opened(plain)))
     return _prose(answer) == _prose(target)
 
@@ -60,7 +60,7 @@ def _says(answer: str, inner: str) -> bool:
     """Whether an answer, quoted or not, is the string `inner` (source text between quotes)."""
     wanted = {inner, _unescape(inner)}
     # Without quotes the answer's own spaces count; around quotes they do not.
-    readings = [answer, *_opened(answer.strip()), *_opened(_unwrapped(answer))]
+    readings = [answer, *_opened(answer.strip()), *_opened(unwrapped(answer))]
     return any(reading in wanted or _unescape(reading) in wanted for reading in readings)
 
 
@@ -73,7 +73,7 @@ def _unescape(text: str) -> str:
     return UNESCAPED.sub(lambda match: MEANING.get(match[1], match[1]), text)
 
 
-def _unwrapped(text: str) -> str:
+def unwrapped(text: str) -> str:
     """Without emphasis, formula signs and backticks around the whole."""
     text = text.strip()
     for _ in range(4):
@@ -125,6 +125,6 @@ def _closing(text: str, start: int) -> int | None:
 
 
 def _prose(text: str) -> str:
-    text = _unwrapped(text).rstrip(".!").strip()
+    text = unwrapped(text).rstrip(".!").strip()
     content = unquoted(text)
     return folded(text if content is None else content)
