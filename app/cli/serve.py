@@ -61,9 +61,10 @@ def _greet(proxy: Proxy, url: str) -> None:
     untrained = "" if default in proxy.config.routing.routers else " (untrained; see `hullspeed train`)"
     key = "HULLSPEED_API_KEY is needed" if proxy.api_key else "no key is needed"
     routers = [f"auto/{name}" for name in proxy.decider.entries]
+    names = [*proxy.catalog, *proxy.catalog.wildcards.names]
     lines = [
         f"Hullspeed serves on {url}/v1 ({key})",
-        f"  models   {len(proxy.catalog)} from {proxy.catalog.source}: {_some(list(proxy.catalog))}",
+        f"  models   {len(names)} from {proxy.catalog.source}: {_some(names)}",
         f"  auto     router `{default}`{untrained}; others: {_some(routers)}",
         f"  ledger   {proxy.database.describe()}",
         f"  metrics  {url}/metrics",

@@ -78,6 +78,11 @@ class ModelInfo(Rates):
     supports_vision: bool | None = None
     supports_audio_input: bool | None = None
     supports_response_schema: bool | None = None
+    supports_reasoning: bool | None = None
+    mode: str | None = None
+    """What kind of model it is: `chat`, `embedding`, `completion` or `responses`."""
+    supported_endpoints: tuple[str, ...] | None = None
+    """All that an OpenAI-speaking server is asked at, e.g. `/v1/chat/completions` and `/v1/responses`."""
 
 
 UNUSED_PARAMS = frozenset(
@@ -186,6 +191,8 @@ class LedgerConfig(BaseModel):
     """`none` survives a crash of the process, `interval` loses at most a second in a power cut, `always` nothing."""
     journal_max_bytes: Annotated[int, Field(gt=0)] = 1024 * 1024 * 1024
     """Most bytes that wait on disk while Postgres is away; beyond it rows are refused, loudly."""
+    idempotency_seconds: Annotated[float, Field(ge=0)] = 86400.0
+    """How long the reply to a request with an `Idempotency-Key` is kept; 0: the header is of no effect."""
 
 
 class Config(LitellmSections):
@@ -224,8 +231,8 @@ def load_config(path: Path, environ: Mapping[str, str] = os.environ) -> Config:
         raise _explain(document, error) from None
     update = {
         "routing": routing,
-        "source": path.resolve(),
-        "files": tuple(file.resolve() for file in document.files),
+        "source": path.absolute(),
+        "files": tuple(file.absolute() for file in document.files),
         "warnings": tuple(_unused(config, document)),
     }
     return config.model_copy(update=update)

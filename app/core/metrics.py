@@ -7,6 +7,7 @@ share counters.
 from __future__ import annotations
 
 import platform
+from collections.abc import Callable
 from importlib.metadata import version
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
@@ -29,6 +30,8 @@ class Metrics:
     def __init__(self) -> None:
         self.registry = registry = CollectorRegistry()
         self._reasons: dict[str, set[str]] = {}
+        self.label: Callable[[str], str] = str
+        """The label of a model; set by who knows which names come from the configuration."""
         ProcessCollector(registry=registry)
         self.calls = Counter(
             "hullspeed_calls",
@@ -91,13 +94,18 @@ class Metrics:
         self.ledger_rows = Counter(
             "hullspeed_ledger_rows", "Rows by what became of them.", ["result"], registry=registry
         )
+        self.config_reloads = Counter(
+            "hullspeed_config_reloads", "Times the config file was read again.", ["result"], registry=registry
+        )
+        for result in ("ok", "failed"):
+            self.config_reloads.labels(result)
         build = Gauge("hullspeed_build_info", "1; the versions are labels.", ["version", "python"], registry=registry)
         build.labels(version("hullspeed"), platform.python_version()).set(1)
 
     def observe(self, call: Call) -> None:
         """Count a finished call with its attempts."""
         router = call.decision.router if call.decision else "none"
-        model = call.model or "none"
+        model = "none" if call.model is None else self.label(call.model)
         self.calls.labels(router, model, call.outcome, call.source).inc()
         self.call_duration.observe(call.latency)
         if call.overhead is not None:
@@ -106,13 +114,14 @@ class Metrics:
             self.time_to_first_token.observe(call.time_to_first_token)
         if call.decision is not None and call.decision.ranking:
             reason = self._reason(router, call.decision.reason)
-            self.decisions.labels(router, call.decision.ranking[0].model, reason).inc()
+            self.decisions.labels(router, self.label(call.decision.ranking[0].model), reason).inc()
             self.router_duration.labels(router).observe(call.decision.duration)
         # Models that were asked side by side to compare their replies are no fallback.
         if any(attempt.outcome != "ok" for attempt in call.attempts[:-1]):
             self.fallbacks.inc()
         for attempt in call.attempts:
-            self.attempts.labels(attempt.model, attempt.outcome).inc()
+            name = self.label(attempt.model)
+            self.attempts.labels(name, attempt.outcome).inc()
             if attempt.usage is not None:
                 for kind, tokens in (
                     ("prompt", attempt.usage.prompt_tokens),
@@ -121,11 +130,11 @@ class Metrics:
                     ("reasoning", attempt.usage.reasoning_tokens),
                 ):
                     if tokens:
-                        self.tokens.labels(attempt.model, kind).inc(tokens)
+                        self.tokens.labels(name, kind).inc(tokens)
                 if attempt.cost_usd is None:
-                    self.unpriced.labels(attempt.model).inc()
+                    self.unpriced.labels(name).inc()
             if attempt.cost_usd is not None:
-                self.cost.labels(router, attempt.model).inc(float(attempt.cost_usd))
+                self.cost.labels(router, name).inc(float(attempt.cost_usd))
 
     def _reason(self, router: str, reason: str) -> str:
         """The reason as a label; `other` for what a router says beyond its first few."""

@@ -47,6 +47,8 @@ class Settings(BaseSettings):
     """Largest request body; larger ones get 413."""
     drain_seconds: Annotated[float, Field(ge=0)] = 30.0
     """How long streams may go on after SIGTERM."""
+    reload_seconds: Annotated[float, Field(ge=0)] = 2.0
+    """How often `serve` looks whether the config file or an artifact has changed; 0: only on SIGHUP."""
     allow_code: bool = False
     """Whether `hullspeed bench` may run code that came with a suite or a model's reply: the grader `code`, and files
     that a suite names as graders."""

@@ -198,3 +198,18 @@ results = sa.Table(
     sa.Column("completion_tokens", sa.BigInteger),
     sa.Column("judge_cost_usd", sa.Numeric),  # null where no model judged, or at an unknown price
 )
+
+# Replies to requests with an Idempotency-Key. Written by those requests only, and deleted when their time is over.
+kept_replies = sa.Table(
+    "kept_replies",
+    metadata,
+    sa.Column("key", sa.LargeBinary, primary_key=True),  # SHA-256 of the client's API key, endpoint and key
+    sa.Column("request", sa.LargeBinary, nullable=False),  # SHA-256 of the request's body
+    _id("call_id"),
+    _time("held_until"),  # while the call runs it is put off again and again
+    _time("expires_at"),
+    sa.Column("stream", sa.Boolean),  # this and the rest are null while the call runs
+    sa.Column("headers", JSONB(none_as_null=True)),
+    sa.Column("body", sa.LargeBinary),
+)
+sa.Index(None, kept_replies.c.expires_at)

@@ -30,7 +30,7 @@ model_list:
   - model_name: local
     litellm_params: {model: hosted_vllm/qwen, api_base: "http://10.0.0.1:8000/v1/", temperature: 0.5}
     model_info: {input_cost_per_token: 0.000001, output_cost_per_token: 2e-6, max_input_tokens: 4096}
-litellm_settings: {drop_params: true}
+litellm_settings: {drop_params: true, set_verbose: true}
 general_settings: {master_key: sk-1234, alerting: [slack]}
 routing:
   default: spread
@@ -44,7 +44,8 @@ def test_litellms_file_is_read_as_it_is(tmp_path: Path) -> None:
     config = load_config(write(tmp_path, GOOD))
     (warning,) = config.warnings
     assert "general_settings.alerting" in warning
-    assert "litellm_settings" in warning
+    assert "litellm_settings.set_verbose" in warning
+    assert "drop_params" not in warning
     catalog = catalog_from_config(config, {"SOME_KEY": "k1"})
     mini, local = catalog.values()
     assert (mini.upstream, mini.target, mini.api_key, mini.key_name) == ("direct", "gpt-4o-mini", "k1", "SOME_KEY")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -144,3 +146,31 @@ def test_retries_stay_within_their_share(share: float, events: list[bool]) -> No
 def test_a_pause_is_at_least_what_was_asked_for(number: int, asked: float | None) -> None:
     assert pause(number, asked) >= (asked or 0.0)
     assert pause(number) <= 0.25 * 2**number
+
+
+def test_a_new_fleet_goes_on_where_the_old_one_was() -> None:
+    twin = Model("m", "direct", "twin", base_url="http://x", rpm=60)
+    moved = Model("m", "direct", "moved", base_url="http://y")
+    clock = Clock()
+    old = Fleet(Catalog([twin, twin, moved], "test"), HealthRules(allowed_fails=0, cooldown=5), clock)
+    first, second, third = old.of("m")
+    first.failed()
+    second.succeeded(2.0)
+    third.succeeded(1.0)
+    second.begin()
+    new = Fleet(
+        Catalog([replace(twin, rpm=1), replace(twin, rpm=1), replace(moved, base_url="http://z")], "test"),
+        HealthRules(allowed_fails=0, cooldown=7),
+        clock,
+    )
+    new.inherit(old)
+    assert new.of("m")[:2] == (first, second), "each of two that are alike keeps its own"
+    assert new.of("m")[2] is not third
+    assert [health.is_out for health in new.of("m")] == [True, False, False]
+    assert new.candidates["m"].latency == 2.0
+    second.end()
+    second.begin()
+    assert second.is_full, "the limit is the new one's"
+    second.succeeded(12.0)
+    assert new.candidates["m"].latency == 4.0
+    assert old.candidates["m"].latency == 1.0
