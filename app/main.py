@@ -9,39 +9,52 @@ import os
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any, Self
 
 import uvicorn
 from fastapi import Depends, FastAPI
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from app.api.calls import calls_api
-from app.api.chat import ENDPOINT, ChatEndpoint
+from app.api.chat import CallEndpoint
 from app.api.decisions import decisions_api
 from app.api.errors import install_error_handlers
 from app.api.guard import Guard
 from app.api.models import models_api
 from app.api.ops import ops_api
 from app.api.request_ids import RequestIds
-from app.core.config import Config
-from app.core.errors import ConfigError
+from app.api.tokens import tokens_api
+from app.core.config import Config, load_config
+from app.core.errors import ConfigError, HullspeedError
 from app.core.metrics import Metrics
 from app.core.settings import Settings
+from app.core.watch import stamp
 from app.gateway.admission import Admission
 from app.gateway.catalog import Catalog, catalog_from_config, catalog_from_environment
-from app.gateway.decide import Decider
+from app.gateway.decide import Decider, RouterEntry
+from app.gateway.dialects.chat import Chat
+from app.gateway.dialects.completions import Completions
+from app.gateway.dialects.embeddings import Embeddings
+from app.gateway.dialects.messages import Messages
+from app.gateway.dialects.responses import Responses
 from app.gateway.direct import DirectUpstream
-from app.gateway.entries import build_attempts, build_entries, build_rules
+from app.gateway.entries import artifact_folder, build_attempts, build_entries, build_rules
 from app.gateway.flow import Gateway
 from app.gateway.health import Fleet, HealthRules
+from app.gateway.idempotency import Idempotency
 from app.gateway.learning import Learning
 from app.gateway.litellm import LitellmUpstream
 from app.gateway.upstream import Upstream
 from app.store.database import Database
 from app.store.journal import Journal
+from app.store.kept import KeptReplies
 from app.store.writer import Ledger
 from routers import Router
+from routers.artifacts import MANIFEST
 
 log = logging.getLogger("hullspeed")
 
@@ -50,6 +63,29 @@ NOTHING_TO_SERVE = (
     "or write a config file with a model_list and name it with --config (HULLSPEED_CONFIG), "
     "or see it work without keys: hullspeed demo."
 )
+
+
+CATCH_UP_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class Setup:
+    """Everything that is made of one config. Replaced as a whole when the config is read again."""
+
+    config: Config
+    api_key: str | None
+    catalog: Catalog
+    fleet: Fleet
+    decider: Decider
+    gateway: Gateway
+    learning: Learning
+    app: FastAPI
+
+    def files(self) -> list[Path]:
+        """The files it was made from that may change: the config, what it includes, the manifests of artifacts."""
+        wanted = self.config.routing.routers.values()
+        folders = [artifact_folder(router, self.config.source) for router in wanted]
+        return [*self.config.files, *(folder / MANIFEST for folder in folders if folder is not None)]
 
 
 class Proxy:
@@ -68,23 +104,10 @@ class Proxy:
     ) -> None:
         """`catalog`, `upstreams`, `routers` and `database` are given by a bench run or the demo; otherwise they are
         made from settings and config. Raises `ConfigError`."""
-        if catalog is None:
-            catalog = catalog_from_config(config, environ) if config.model_list else catalog_from_environment(environ)
-        if not catalog:
-            raise ConfigError(NOTHING_TO_SERVE)
-        self.settings, self.config, self.catalog = settings, config, catalog
-        key = settings.api_key or config.general_settings.master_key
-        self.api_key = None if key is None else key.get_secret_value()
-        if self.api_key is None and not settings.is_loopback:
-            raise ConfigError(
-                f"HULLSPEED_HOST is {settings.host}, which others can reach: set HULLSPEED_API_KEY first "
-                "(or general_settings.master_key in the config), or bind 127.0.0.1."
-            )
+        self.settings = settings
+        self._given, self._environ = (catalog, routers), environ
         self.metrics = Metrics()
         self.upstreams = upstreams or {"direct": DirectUpstream(), "litellm": LitellmUpstream()}
-        entries = build_entries(config, routers)
-        self.fleet = Fleet(catalog, HealthRules(config.routing.allowed_fails, config.routing.cooldown))
-        self.decider = Decider(self.fleet, entries, build_rules(config, catalog, entries))
         self._own_database = database is None
         url = settings.database_url.get_secret_value() if settings.database_url else None
         self.database = database or Database(url, settings.data_dir)
@@ -92,35 +115,161 @@ class Proxy:
             settings.data_dir / "journal", max_bytes=config.ledger.journal_max_bytes, fsync=config.ledger.fsync
         )
         self.ledger = Ledger(self.database, journal, self.metrics)
-        self.gateway = Gateway(
-            decider=self.decider,
-            attempts=build_attempts(config.routing, catalog, self.upstreams, self.fleet),
-            admission=Admission(config.routing.max_inflight, config.routing.queue_seconds),
+        self.admission = Admission(config.routing.max_inflight, config.routing.queue_seconds)
+        self.draining = False
+        self._warming: asyncio.Task[None] | None = None
+        self._reloading = asyncio.Lock()
+        self._setup = self._set_up(config)
+        self._use(self._setup)
+
+    @property
+    def config(self) -> Config:
+        return self._setup.config
+
+    @property
+    def catalog(self) -> Catalog:
+        return self._setup.catalog
+
+    @property
+    def api_key(self) -> str | None:
+        return self._setup.api_key
+
+    @property
+    def fleet(self) -> Fleet:
+        return self._setup.fleet
+
+    @property
+    def decider(self) -> Decider:
+        return self._setup.decider
+
+    @property
+    def gateway(self) -> Gateway:
+        return self._setup.gateway
+
+    @property
+    def learning(self) -> Learning:
+        return self._setup.learning
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The ASGI application: a request stays to its end with the setup that it began with."""
+        await self._setup.app(scope, receive, send)
+
+    def _set_up(self, config: Config, known: Mapping[str, RouterEntry] | None = None) -> Setup:
+        """All that is made of a config; changes nothing that serves. Raises `ConfigError`."""
+        settings, (catalog, routers) = self.settings, self._given
+        if catalog is None:
+            make = catalog_from_config if config.model_list else _catalog_without_config
+            catalog = make(config, self._environ)
+        if not catalog and not catalog.wildcards.names:
+            raise ConfigError(NOTHING_TO_SERVE)
+        key = settings.api_key or config.general_settings.master_key
+        api_key = None if key is None else key.get_secret_value()
+        if api_key is None and not settings.is_loopback:
+            raise ConfigError(
+                f"HULLSPEED_HOST is {settings.host}, which others can reach: set HULLSPEED_API_KEY first "
+                "(or general_settings.master_key in the config), or bind 127.0.0.1."
+            )
+        entries = build_entries(config, routers, known)
+        fleet = Fleet(catalog, HealthRules(config.routing.allowed_fails, config.routing.cooldown))
+        decider = Decider(fleet, entries, build_rules(config, catalog, entries))
+        gateway = Gateway(
+            decider=decider,
+            attempts=build_attempts(config.routing, catalog, self.upstreams, fleet),
+            admission=self.admission,
             sink=self.ledger,
             metrics=self.metrics,
             store_text=config.ledger.store_text,
             keep_alive=config.routing.keep_alive,
         )
-        for name in catalog:
-            self.metrics.model_available.labels(name).set_function(partial(_availability, self.fleet, name))
-        self.learning = Learning(self.database, {name: entry.router for name, entry in entries.items()})
-        self.draining = False
-        self._warming: asyncio.Task[None] | None = None
-        self.app = self._build_app()
+        learning = Learning(self.database, {name: entry.router for name, entry in entries.items()})
+        seconds = config.ledger.idempotency_seconds
+        idempotency = Idempotency(KeptReplies(self.database, seconds), enabled=seconds > 0)
+        app = self._build_app(gateway, Guard(api_key), idempotency)
+        return Setup(config, api_key, catalog, fleet, decider, gateway, learning, app)
 
-    def _build_app(self) -> FastAPI:
+    def _build_app(self, gateway: Gateway, guard: Guard, idempotency: Idempotency) -> FastAPI:
         app = FastAPI(title="Hullspeed", docs_url=None, redoc_url=None, openapi_url=None)
         install_error_handlers(app)
-        guard = Guard(self.api_key)
-        chat = ChatEndpoint(self.gateway, guard, self.settings.max_body_bytes)
-        app.router.routes.append(Route(ENDPOINT, chat, methods=["POST"]))
+        for dialect in (Chat(), Messages(), Responses(), Completions(), Embeddings()):
+            endpoint = CallEndpoint(dialect, gateway, guard, idempotency, self.settings.max_body_bytes)
+            app.router.routes.append(Route(dialect.endpoint, endpoint, methods=["POST"]))
+        app.include_router(tokens_api(guard))
         guarded = [Depends(guard)]
-        app.include_router(models_api(self.decider), dependencies=guarded)
-        app.include_router(decisions_api(self.decider), dependencies=guarded)
+        app.include_router(models_api(gateway.decider), dependencies=guarded)
+        app.include_router(decisions_api(gateway.decider), dependencies=guarded)
         app.include_router(calls_api(self.database, self.ledger), dependencies=guarded)
         app.include_router(ops_api(self.metrics, self.readiness))
         app.add_middleware(RequestIds)
         return app
+
+    def _use(self, setup: Setup) -> None:
+        """Serve with `setup` from the next request on."""
+        for name in self.catalog.keys() - setup.catalog.keys():
+            self.metrics.model_available.remove(name)
+        for name in setup.catalog:
+            self.metrics.model_available.labels(name).set_function(partial(_availability, setup.fleet, name))
+        self.metrics.label = setup.catalog.label
+        self.admission.limit = setup.config.routing.max_inflight
+        self.admission.patience = setup.config.routing.queue_seconds
+        self._setup = setup
+        self._stamp = stamp(setup.files())
+
+    async def reload(self) -> bool:
+        """Read the config file again and serve by it, as a whole or, where anything in it is wrong, not at all.
+
+        Requests in flight finish with what they began with. What is in both configurations keeps its state: the
+        health of deployments, the routers that would be made the same. Says what came of it in the log and in
+        `hullspeed_config_reloads_total`; True where the new configuration serves.
+        """
+        source = self.config.source
+        if source is None:
+            log.warning("There is no config file to read again: this proxy was started without one")
+            return False
+        async with self._reloading:
+            before, self._stamp = self._setup, await asyncio.to_thread(stamp, self._setup.files())
+            try:
+                setup = await asyncio.to_thread(self._read_again, source)
+                await _catch_up(setup.learning)
+            except ConfigError as error:
+                log.error("The config is not used, the one before goes on serving: %s", error.message)
+            except Exception:
+                log.exception("The config could not be read again, the one before goes on serving")
+            else:
+                setup.fleet.inherit(before.fleet)
+                self._use(setup)
+                await before.learning.close()
+                setup.learning.start()
+                self._warm()
+                self.metrics.config_reloads.labels("ok").inc()
+                self._tell(before.config)
+                return True
+        self.metrics.config_reloads.labels("failed").inc()
+        return False
+
+    def _read_again(self, source: Path) -> Setup:
+        return self._set_up(load_config(source, self._environ), self.decider.entries)
+
+    def _tell(self, before: Config) -> None:
+        """Say in the log what the new configuration is, and what of it waits for a restart."""
+        config = self.config
+        log.info("Serving by %s as it is now: %d models", config.source, len(self.catalog))
+        for warning in config.warnings:
+            log.warning("%s", warning)
+        for name in ("fsync", "journal_max_bytes"):
+            if getattr(config.ledger, name) != getattr(before.ledger, name):
+                log.warning("ledger.%s has changed; that takes a restart", name)
+
+    async def watch(self) -> None:
+        """Reload whenever the config file, a file it includes or an artifact has changed, until cancelled."""
+        seconds = self.settings.reload_seconds
+        seen = self._stamp
+        while seconds and self.config.source is not None:
+            await asyncio.sleep(seconds)
+            now = await asyncio.to_thread(stamp, self._setup.files())
+            # Seen twice alike: nobody is in the middle of writing it.
+            if now == seen and now != self._stamp:
+                await self.reload()
+            seen = now
 
     def readiness(self) -> tuple[bool, dict[str, Any]]:
         """Whether requests can be served, and what `/readyz` says."""
@@ -131,7 +280,8 @@ class Proxy:
             "draining": self.draining,
             "ledger": self.ledger.trouble or "ok",
         }
-        return not self.draining and len(down) < len(self.catalog), found
+        usable = len(down) < len(self.catalog) or bool(self.catalog.wildcards.names)
+        return not self.draining and usable, found
 
     async def __aenter__(self) -> Self:
         # Not a failure when an external Postgres is away: calls are journalled until it answers.
@@ -139,10 +289,14 @@ class Proxy:
             await self.database.open()
         await self.ledger.start()
         self.learning.start()
+        self._warm()
+        return self
+
+    def _warm(self) -> None:
+        """Have litellm imported where a model needs it."""
         for upstream in self.upstreams.values():
             if isinstance(upstream, LitellmUpstream) and any(m.upstream == "litellm" for m in self.catalog.values()):
                 self._warming = asyncio.create_task(upstream.warm())
-        return self
 
     async def __aexit__(self, *_: object) -> None:
         await self.learning.close()
@@ -156,6 +310,17 @@ class Proxy:
             await self.database.close()
 
 
+def _catalog_without_config(_: Config, environ: Mapping[str, str]) -> Catalog:
+    return catalog_from_environment(environ)
+
+
+async def _catch_up(learning: Learning) -> None:
+    """Let routers that learn begin with what is known; later, where the ledger does not answer now."""
+    if learning.learners:
+        with contextlib.suppress(HullspeedError, TimeoutError):
+            await asyncio.wait_for(learning.catch_up(), CATCH_UP_SECONDS)
+
+
 def _availability(fleet: Fleet, name: str) -> float:
     return 0.0 if fleet.is_out(name) else 1.0
 
@@ -164,10 +329,10 @@ class Server(uvicorn.Server):
     """uvicorn whose signals tell the proxy at once that it is to drain, and end in exit code 0."""
 
     def __init__(self, proxy: Proxy, *, signals: bool) -> None:
-        """`signals`: stop on SIGTERM and SIGINT; otherwise they stay the caller's."""
+        """`signals`: stop on SIGTERM and SIGINT, reload on SIGHUP; otherwise they stay the caller's."""
         super().__init__(
             uvicorn.Config(
-                proxy.app,
+                proxy,
                 loop="none",
                 lifespan="off",
                 log_config=None,
@@ -179,6 +344,7 @@ class Server(uvicorn.Server):
         self.listening = asyncio.Event()
         self._proxy = proxy
         self._signals = signals
+        self._tasks: set[asyncio.Task[bool]] = set()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -188,14 +354,19 @@ class Server(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         # uvicorn's own version raises the signal again when it is done, which would end in exit code 143.
         loop = asyncio.get_running_loop()
-        numbers = (signal.SIGTERM, signal.SIGINT) if self._signals else ()
-        for number in numbers:
-            loop.add_signal_handler(number, self.stop)
+        handlers = {signal.SIGTERM: self.stop, signal.SIGINT: self.stop, signal.SIGHUP: self._reload}
+        for number, handler in handlers.items() if self._signals else ():
+            loop.add_signal_handler(number, handler)
         try:
             yield
         finally:
-            for number in numbers:
+            for number in handlers if self._signals else ():
                 loop.remove_signal_handler(number)
+
+    def _reload(self) -> None:
+        task = asyncio.ensure_future(self._proxy.reload())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     def stop(self) -> None:
         """Drain and exit; asked a second time, exit without waiting."""
@@ -228,14 +399,19 @@ def url_of(sock: socket.socket) -> str:
 
 
 async def serve(proxy: Proxy, sock: socket.socket, *, on_ready: Callable[[str], None]) -> None:
-    """Serve until SIGTERM or SIGINT, then drain. `on_ready` is told the base URL."""
+    """Serve until SIGTERM or SIGINT, then drain; reload on SIGHUP and when the config has changed. `on_ready` is told
+    the base URL."""
     server = Server(proxy, signals=True)
     url = url_of(sock)
     async with proxy:
         task = asyncio.create_task(server.serve([sock]))
         await server.listening.wait()
         on_ready(url)
-        await task
+        watch = asyncio.create_task(proxy.watch())
+        try:
+            await task
+        finally:
+            watch.cancel()
 
 
 @contextlib.asynccontextmanager

@@ -47,8 +47,10 @@ def test_make_targets_exist() -> None:
 def test_bench_and_train_commands(tmp_path: Path, new_database: Callable[[], str]) -> None:
     program = Program(tmp_path, {"HULLSPEED_DATA_DIR": str(tmp_path / "data"), "DATABASE_URL": new_database()})
     write_files(tmp_path)
+    (_, example) = blocks("python")
+    (tmp_path / "my_router.py").write_text(example)
     ran = [words[1:] for words in commands("hullspeed") if words[1] in ("bench", "train")]
-    assert len(ran) == 5
+    assert len(ran) == 7
     for words in ran:
         program.run(*words)
     assert (tmp_path / "report.html").stat().st_size > 1_000_000

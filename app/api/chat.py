@@ -1,4 +1,4 @@
-"""`POST /v1/chat/completions` as a raw ASGI endpoint: the hot path pays for no request or response objects."""
+"""The endpoints that ask models, as raw ASGI: the hot path pays for no request or response objects."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from urllib.parse import unquote
 
 from starlette.types import Message, Receive, Scope, Send
 
-from app.api.guard import Guard
+from app.api.guard import Guard, credential
 from app.core.errors import HullspeedError, InvalidKey, TooLarge
 from app.gateway.call import OpenCall, RequestHead
-from app.gateway.flow import Gateway
+from app.gateway.dialects.base import Dialect
+from app.gateway.flow import Client, Gateway
+from app.gateway.idempotency import Idempotency, scoped
 
-ENDPOINT = "/v1/chat/completions"
 LONGEST_TAG = 1000
 """Characters kept of a header that is stored."""
 
@@ -48,16 +49,20 @@ class AsgiClient:
         await self._send({"type": "http.response.start", "status": status, "headers": encoded})
 
 
-class ChatEndpoint:
+class CallEndpoint:
     """Authorise, read the body, hand over to the gateway, and watch whether the client is still there."""
 
-    def __init__(self, gateway: Gateway, guard: Guard, max_body_bytes: int) -> None:
+    def __init__(
+        self, dialect: Dialect, gateway: Gateway, guard: Guard, idempotency: Idempotency, max_body_bytes: int
+    ) -> None:
+        self.dialect = dialect
         self.gateway = gateway
         self.guard = guard
+        self.idempotency = idempotency
         self.max_body_bytes = max_body_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        call, client = OpenCall(_head(scope)), AsgiClient(send)
+        call, client = OpenCall(_head(scope, self.dialect), self.dialect), AsgiClient(send)
         try:
             tag = self.guard.check(scope["headers"])
             if tag is not None and call.head.run is None:
@@ -65,17 +70,24 @@ class ChatEndpoint:
             body = await _read_body(scope, receive, self.max_body_bytes)
         except InvalidKey as error:
             # Not a call: whoever has no key must not be able to write to the ledger.
-            headers = {"x-request-id": call.id, "x-hullspeed-call-id": call.id, "content-type": "application/json"}
-            await client.send(error.status, {**headers, "www-authenticate": "Bearer"}, error.envelope())
+            headers = dict.fromkeys(self.dialect.id_headers, call.id) | {"content-type": "application/json"}
+            await client.send(error.status, {**headers, "www-authenticate": "Bearer"}, self.dialect.error(error))
             return
         except HullspeedError as error:
             await self.gateway.reject(call, error, client)
             return
         except ClientGone:
             return
-        await self._serve(call, body, client, receive)
+        if call.head.idempotency is None:
+            await self._serve(call, body, client, receive)
+            return
 
-    async def _serve(self, call: OpenCall, body: bytes, client: AsgiClient, receive: Receive) -> None:
+        async def serve(marked: Client) -> None:
+            await self._serve(call, body, marked, receive)
+
+        await self.idempotency.serve(self.gateway, call, body, client, serve)
+
+    async def _serve(self, call: OpenCall, body: bytes, client: Client, receive: Receive) -> None:
         work = asyncio.ensure_future(self.gateway.handle(call, body, client))
         watch = asyncio.ensure_future(_wait_until_gone(receive))
         try:
@@ -91,7 +103,7 @@ class ChatEndpoint:
             work.result()
 
 
-def _head(scope: Scope) -> RequestHead:
+def _head(scope: Scope, dialect: Dialect) -> RequestHead:
     headers = dict(scope["headers"])
 
     def text(name: bytes) -> str | None:
@@ -99,15 +111,17 @@ def _head(scope: Scope) -> RequestHead:
         return value.decode("latin-1")[:LONGEST_TAG] if value else None
 
     item = text(b"x-hullspeed-item")
-
+    key = headers.get(b"idempotency-key")
     return RequestHead(
-        endpoint=ENDPOINT,
+        endpoint=dialect.endpoint,
         run=text(b"x-hullspeed-run"),
         # Ids may hold any character; a header may not, so they come percent-encoded (RFC 3986).
         item=unquote(item) if item else None,
         session=text(b"x-hullspeed-session"),
         client_request_id=text(b"x-request-id"),
+        idempotency=None if key is None else scoped(credential(headers), dialect.endpoint, key),
         client_retries=_count(headers.get(b"x-stainless-retry-count")),
+        passed={name: headers[name.encode()].decode("latin-1") for name in dialect.passes if name.encode() in headers},
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from fastapi import Request
 
@@ -42,6 +42,11 @@ class Guard:
     async def __call__(self, request: Request) -> None:
         """As a FastAPI dependency."""
         self.check(request.scope["headers"])
+
+
+def credential(headers: Mapping[bytes, bytes]) -> bytes:
+    """The key that a client sent, with its tag; empty where it sent none."""
+    return next((_bare(headers[name]) for name in HEADERS if name in headers), b"")
 
 
 def _run(tag: bytes) -> str | None:

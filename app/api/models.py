@@ -7,7 +7,6 @@ from typing import Any
 
 from fastapi import APIRouter
 
-from app.core.errors import ModelNotFound
 from app.gateway.catalog import Model
 from app.gateway.decide import AUTO, Decider
 
@@ -30,7 +29,11 @@ def models_api(decider: Decider) -> APIRouter:
 
     def listed() -> list[dict[str, Any]]:
         names = [(AUTO, decider.rules.default), *((f"{AUTO}/{entry}", entry) for entry in decider.entries)]
-        return [router(*pair) for pair in names] + [_model(model, created) for model in decider.catalog.values()]
+        catalog = decider.catalog
+        models = [_model(model, created) for model in catalog.values()]
+        models += [{**_model(catalog[model], created), "id": alias} for alias, model in catalog.shown_aliases.items()]
+        wildcards = [_wildcard(name, created) for name in catalog.wildcards.names]
+        return [router(*pair) for pair in names] + models + wildcards
 
     @api.get("/v1/models")
     async def list_models() -> dict[str, Any]:
@@ -43,10 +46,14 @@ def models_api(decider: Decider) -> APIRouter:
         for entry in listed():
             if entry["id"] == model:
                 return entry
-        decider.entry_for(model)
-        raise ModelNotFound(f"The model `{model}` does not exist here.", param="model")
+        return _model(decider.catalog.find(model), created)
 
     return api
+
+
+def _wildcard(name: str, created: int) -> dict[str, Any]:
+    description = "Any model of this form, by its own name"
+    return {"id": name, "object": "model", "created": created, "owned_by": "hullspeed", "description": description}
 
 
 def _model(model: Model, created: int) -> dict[str, Any]:

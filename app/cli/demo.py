@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-ROUTERS = ("cheapest", "uniform", "length", "knn", "ridge", "oracle")
+ROUTERS = ("cheapest", "uniform", "length", "ladder", "knn", "ridge", "oracle")
 TRADEOFFS = (0.0, 0.2, 0.4, 0.6, 0.8)
 PACE = 0.02
 """Real seconds per simulated second: the models seem to answer in tens of milliseconds."""

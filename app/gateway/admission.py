@@ -25,7 +25,7 @@ class Admission:
     def __init__(self, limit: int, patience: float) -> None:
         self.limit = limit
         self.inflight = 0
-        self._patience = patience
+        self.patience = patience
         self._waiting: deque[asyncio.Future[None]] = deque()
 
     async def enter(self) -> None:
@@ -38,7 +38,7 @@ class Admission:
         place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append(place)
         try:
-            await asyncio.wait_for(place, self._patience)
+            await asyncio.wait_for(place, self.patience)
         except BaseException as error:
             if place.done() and not place.cancelled():
                 # The place was given just as the wait ended: it goes to the next.
@@ -50,8 +50,8 @@ class Admission:
             raise
 
     def leave(self) -> None:
-        """Give the place to who has waited longest."""
-        while self._waiting:
+        """Give the place to who has waited longest, unless the limit has been lowered meanwhile."""
+        while self._waiting and self.inflight <= self.limit:
             place = self._waiting.popleft()
             if not place.done():
                 place.set_result(None)

@@ -7,24 +7,30 @@ held back until then. After that, two models' words are never spliced.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+import re
+from collections.abc import AsyncGenerator, Awaitable, Callable, Container, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from decimal import Decimal
 from time import perf_counter
 from typing import TypeVar, cast
+from weakref import WeakKeyDictionary
 
 import msgspec
 
 from app.core.types import Attempt, AttemptOutcome, Price, Usage
 from app.gateway.call import OpenCall
-from app.gateway.catalog import Catalog
-from app.gateway.chat import ChatRequest, Fields, upstream_fields
+from app.gateway.catalog import Catalog, Model
+from app.gateway.chat import Fields
+from app.gateway.decide import EXPLICIT
+from app.gateway.dialects.base import Asked, Reader
 from app.gateway.health import Fleet, Health, HealthRules
+from app.gateway.patience import Patience
 from app.gateway.pricing import cost_of
-from app.gateway.replies import Reply, estimate, read_reply
+from app.gateway.replies import Reading, estimate, read_reply
 from app.gateway.retries import RetryBudget, RetryRules, pause
 from app.gateway.upstream import (
+    CHAT_PATH,
     Upstream,
     UpstreamError,
     UpstreamRequest,
@@ -50,6 +56,8 @@ class Limits:
     """For a stream from its first byte to its last."""
 
 
+MOST_DROPPED = 5
+"""Parameters that are left out one after the other for one request, each at the price of an attempt."""
 ABANDONED = "abandoned"
 """Message of the cancellation of an attempt that Hullspeed itself gives up."""
 
@@ -61,9 +69,14 @@ Ask = Callable[["OpenAttempt", UpstreamRequest], Awaitable[Answer]]
 class OpenAttempt:
     """One call to one model while it runs; put on the call's list when it is over, once."""
 
-    def __init__(self, call: OpenCall, health: Health, prompt_characters: int) -> None:
+    def __init__(self, call: OpenCall, health: Health, prompt_characters: int, *, native: bool = False) -> None:
+        """`native`: the model is asked in the client's own dialect."""
         self.call = call
         self.model = health.model
+        self.native = native
+        # litellm would translate what needs no translation.
+        self.upstream = "direct" if native and self.model.provider == "anthropic" else self.model.upstream
+        self._read: Reader = call.dialect.reader() if native else read_reply
         self._health = health
         health.begin()
         self.started = perf_counter()
@@ -77,14 +90,15 @@ class OpenAttempt:
         self._upstream_model: str | None = None
         self._closed = False
 
-    def read(self, data: bytes) -> tuple[Reply, Fields]:
+    def read(self, data: bytes) -> tuple[Reading, Fields]:
         """Read a completion or a chunk and note what it says. Raises `UpstreamError` where it is none."""
         try:
-            reply, fields = read_reply(data)
-        except msgspec.DecodeError:
+            reply, fields = self._read(data)
+        except (msgspec.DecodeError, UnicodeDecodeError):
             raise broken_reply(self.model, "not the JSON of a chat completion") from None
         if reply.error is not None:
-            raise error_from_reply(self.model, 502, data, {})
+            stated = msgspec.json.encode({"error": reply.error})
+            raise error_from_reply(self.model, reply.error_status, stated, {})
         found = reply.read_usage()
         if found is not None:
             # Several chunks may carry usage, each with the totals so far: the last one counts.
@@ -109,7 +123,7 @@ class OpenAttempt:
         assert not self._closed
         self._closed = True
         # An error before the first token is not billed by any provider we know; a reply, or a part of one, is.
-        billed = outcome in ("ok", "truncated", "client_cancelled", "abandoned")
+        billed = self.first_token is not None or outcome in ("ok", "truncated", "client_cancelled", "abandoned")
         usage = self.usage if billed else self._usage
         price: Price | None = self.model.price
         cost = None if usage is None else cost_of(usage, price)
@@ -117,7 +131,7 @@ class OpenAttempt:
             cost = self._stated_cost
         attempt = Attempt(
             model=self.model.name,
-            upstream=self.model.upstream,
+            upstream=self.upstream,
             outcome=outcome,
             offset=self._offset,
             latency=perf_counter() - self.started,
@@ -157,9 +171,11 @@ class WholeAnswer:
     """A model's whole reply."""
 
     attempt: Attempt
-    reply: Reply
+    reply: Reading
     fields: Fields
     headers: Mapping[str, str]
+    native: bool = False
+    """It came in the client's own dialect, not as a chat completion."""
 
 
 @dataclass(frozen=True)
@@ -167,7 +183,7 @@ class StreamAnswer:
     """A model's reply that is still coming; its first content is there."""
 
     attempt: OpenAttempt
-    chunks: AsyncGenerator[tuple[Reply, Fields]]
+    chunks: AsyncGenerator[tuple[Reading, Fields]]
     """Every chunk from the beginning. Raises `UpstreamError` where the stream breaks off."""
     headers: Mapping[str, str]
 
@@ -189,35 +205,35 @@ class Attempts:
         self.rules = rules or RetryRules()
         self.fleet = fleet or Fleet(catalog, HealthRules())
         self.budget = RetryBudget(self.rules.budget)
-        self._without_usage: set[int] = set()
-        """Deployments (by `id`) that refuse `stream_options`."""
+        self._unsupported: WeakKeyDictionary[Health, frozenset[str]] = WeakKeyDictionary()
+        """Parameters that a deployment does not take."""
 
-    async def one(self, call: OpenCall, chat: ChatRequest, fields: Fields, model: str) -> WholeAnswer:
+    async def one(self, call: OpenCall, model: str) -> WholeAnswer:
         """The whole reply of one model, however the client wants it. Raises `UpstreamError`."""
-        return await self._model(call, chat, fields, model, self._whole, stream=False)
+        return await self._model(call, model, self._whole, stream=False)
 
-    async def whole(self, call: OpenCall, chat: ChatRequest, fields: Fields, ranking: Sequence[str]) -> WholeAnswer:
+    async def whole(self, call: OpenCall, ranking: Sequence[str]) -> WholeAnswer:
         """The first whole reply down the ranking. Raises the last `UpstreamError` where no model answers."""
-        return await self._walk(call, chat, fields, ranking, self._whole, stream=False)
+        return await self._walk(call, ranking, self._whole, stream=False)
 
-    async def stream(self, call: OpenCall, chat: ChatRequest, fields: Fields, ranking: Sequence[str]) -> StreamAnswer:
+    async def stream(self, call: OpenCall, ranking: Sequence[str]) -> StreamAnswer:
         """The first stream down the ranking that brings content. Raises the last `UpstreamError` where none does."""
-        return await self._walk(call, chat, fields, ranking, self._stream, stream=True)
+        return await self._walk(call, ranking, self._stream, stream=True)
 
     async def _whole(self, attempt: OpenAttempt, request: UpstreamRequest) -> WholeAnswer:
-        answer = await self.upstreams[attempt.model.upstream].complete(request)
+        answer = await self.upstreams[attempt.upstream].complete(request)
         reply, body = attempt.read(answer.body)
-        if not reply.choices:
+        if not reply.is_whole:
             raise broken_reply(attempt.model, "no choices in it")
-        return WholeAnswer(attempt.close("ok"), reply, body, answer.headers)
+        return WholeAnswer(attempt.close("ok"), reply, body, answer.headers, attempt.native)
 
     async def _stream(self, attempt: OpenAttempt, request: UpstreamRequest) -> StreamAnswer:
-        patience = min(self.limits.first_token, request.timeout)
+        patience = attempt.model.first_token_timeout or min(self.limits.first_token, request.timeout)
         try:
             async with asyncio.timeout(patience):
-                answer = await self.upstreams[attempt.model.upstream].stream(request)
+                answer = await self.upstreams[attempt.upstream].stream(request)
                 chunks = cast("AsyncGenerator[bytes]", answer.chunks)
-                held: list[tuple[Reply, Fields]] = []
+                held: list[tuple[Reading, Fields]] = []
                 try:
                     async for data in chunks:
                         held.append(attempt.read(data))
@@ -234,16 +250,7 @@ class Attempts:
         rest = _resume(attempt, held, chunks, min(self.limits.idle, request.timeout), self.limits.stream)
         return StreamAnswer(attempt, rest, answer.headers)
 
-    async def _walk(
-        self,
-        call: OpenCall,
-        chat: ChatRequest,
-        fields: Fields,
-        ranking: Sequence[str],
-        ask: Ask[Answer],
-        *,
-        stream: bool,
-    ) -> Answer:
+    async def _walk(self, call: OpenCall, ranking: Sequence[str], ask: Ask[Answer], *, stream: bool) -> Answer:
         """Down the ranking, then again over the models that failed for passing reasons, as the rules allow."""
         self.budget.called()
         waiting = list(ranking)
@@ -254,18 +261,19 @@ class Attempts:
             passing: list[str] = []
             asked: list[float] = []
             failure: UpstreamError | None = None
-            for name in waiting:
+            for place, name in enumerate(waiting, 1):
                 window = self.catalog[name].context_window
                 if too_small and window is not None and window <= too_small:
                     continue
                 try:
-                    answer = await self._model(call, chat, fields, name, ask, stream=stream)
+                    answer = await self._model(call, name, ask, stream=stream)
                 except UpstreamError as error:
                     failure = error
                     if not error.next_model:
                         raise
                     if error.too_long:
                         too_small = max(too_small, window or 0)
+                        waiting[place:place] = self._larger(call, name, waiting)
                     elif error.retry:
                         passing.append(name)
                         asked.append(error.pause or 0.0)
@@ -288,9 +296,14 @@ class Attempts:
             waiting = passing
         raise AssertionError("the last round raises")
 
-    async def _model(
-        self, call: OpenCall, chat: ChatRequest, fields: Fields, name: str, ask: Ask[Answer], *, stream: bool
-    ) -> Answer:
+    def _larger(self, call: OpenCall, name: str, waiting: Sequence[str]) -> list[str]:
+        """The models set up for prompts that are too long for one that the client named."""
+        pinned = call.asked is not None and call.asked.is_pinned
+        if pinned or call.decision is None or call.decision.reason != EXPLICIT:
+            return []
+        return [other for other in self.catalog.fallbacks.larger(name) if other not in waiting]
+
+    async def _model(self, call: OpenCall, name: str, ask: Ask[Answer], *, stream: bool) -> Answer:
         """One model: its deployments one after the other, while what fails is the deployment."""
         failure: UpstreamError | None = None
         healths = self.fleet.order(name)
@@ -299,7 +312,7 @@ class Attempts:
                 failure = failure or saturated(health.model, health.room_in)
                 continue
             try:
-                return await self._deployment(call, chat, fields, health, ask, stream=stream)
+                return await self._deployment(call, health, ask, stream=stream)
             except UpstreamError as error:
                 failure = error
                 if error.blame == "nobody":
@@ -307,40 +320,50 @@ class Attempts:
         assert failure is not None
         raise failure
 
-    async def _deployment(
-        self, call: OpenCall, chat: ChatRequest, fields: Fields, health: Health, ask: Ask[Answer], *, stream: bool
-    ) -> Answer:
-        usage = id(health.model) not in self._without_usage
-        try:
-            return await self._attempt(call, chat, fields, health, ask, stream=stream, usage=usage)
-        except UpstreamError as error:
-            if not (stream and usage and _refuses_usage(error)):
-                raise
-        # Not every server knows OpenAI's `stream_options`: asked once more without, and remembered.
-        self._without_usage.add(id(health.model))
-        return await self._attempt(call, chat, fields, health, ask, stream=stream, usage=False)
+    async def _deployment(self, call: OpenCall, health: Health, ask: Ask[Answer], *, stream: bool) -> Answer:
+        model, asked = health.model, call.asked
+        assert asked is not None
+        without = self._unsupported.get(health, model.dropped)
+        for left in range(MOST_DROPPED, -1, -1):
+            try:
+                return await self._attempt(call, asked, health, ask, stream=stream, without=without)
+            except UpstreamError as error:
+                name = _unsupported(error, model, asked.parameters, stream=stream)
+                if name is None or name in without or not left:
+                    raise
+                # Asked once more without, and remembered where the model never takes it.
+                without |= {name}
+                if error.code != "unsupported_value":
+                    self._unsupported[health] = without
+        raise AssertionError("the last try raises")
 
     async def _attempt(
         self,
         call: OpenCall,
-        chat: ChatRequest,
-        fields: Fields,
+        asked: Asked,
         health: Health,
         ask: Ask[Answer],
         *,
         stream: bool,
-        usage: bool,
+        without: frozenset[str],
     ) -> Answer:
-        model, query = health.model, Query(chat.messages, ())
+        model, query = health.model, Query(asked.chat.messages, ())
+        # A reply that is asked for whole and told as a stream is told from its chat form.
+        native = stream == call.stream and asked.is_native(model)
+        sent = asked.fields_for(model, native=native, stream=stream, usage="stream_options" not in without)
+        for name in without:
+            sent.pop(name, None)
         request = UpstreamRequest(
             model=model,
-            fields=upstream_fields(chat, fields, model, stream=stream, usage=usage),
+            fields=sent,
             stream=stream,
             timeout=model.timeout or self.limits.total,
             prompt=query.text,
             item=call.head.item,
+            path=asked.native.path if native and asked.native else CHAT_PATH,
+            headers=call.head.passed if native else {},
         )
-        attempt = OpenAttempt(call, health, query.length)
+        attempt = OpenAttempt(call, health, query.length, native=native)
         try:
             return await ask(attempt, request)
         except UpstreamError as error:
@@ -355,38 +378,43 @@ class Attempts:
             raise
 
 
-def _refuses_usage(error: UpstreamError) -> bool:
-    return error.upstream_status in (400, 422) and (
-        error.param in ("stream_options", "stream_options.include_usage") or "stream_options" in error.message
-    )
+def _unsupported(error: UpstreamError, model: Model, fields: Container[str], *, stream: bool) -> str | None:
+    """The parameter that the upstream refuses and that may be left out, if that is what the error says.
+
+    OpenAI's `stream_options`, which not every server knows; with litellm's `drop_params` others too. litellm looks up
+    what a model supports; here the model says it itself.
+    """
+    if error.upstream_status not in (400, 422):
+        return None
+    name = (error.param or "").partition(".")[0]
+    if stream and (name == "stream_options" or "stream_options" in error.message):
+        return "stream_options"
+    said = error.code in ("unsupported_parameter", "unsupported_value", "unknown_parameter")
+    said = said or re.search(r"(?i)unsupported|not support|unrecognized|unknown", error.message) is not None
+    droppable = model.drop_params and name in fields and name not in ("model", "messages", "stream")
+    return name if said and droppable else None
 
 
 async def _resume(
     attempt: OpenAttempt,
-    held: list[tuple[Reply, Fields]],
+    held: list[tuple[Reading, Fields]],
     chunks: AsyncGenerator[bytes],
     idle: float,
     total: float,
-) -> AsyncGenerator[tuple[Reply, Fields]]:
+) -> AsyncGenerator[tuple[Reading, Fields]]:
     """The chunks held back, then the rest as they come; `idle`, `total`: seconds between two and for all of them."""
-    loop = asyncio.get_running_loop()
-    end = loop.time() + total - (perf_counter() - attempt.started)
+    patience = Patience(idle, max(total - (perf_counter() - attempt.started), 0.0))
     async with aclosing(chunks):
         for pair in held:
             yield pair
-        waited = idle
         try:
-            async with asyncio.timeout(idle) as limit:
+            async with patience:
                 async for data in chunks:
-                    pair = attempt.read(data)
-                    # The clock stands still while the client is slow: that is not the upstream's fault.
-                    limit.reschedule(None)
-                    yield pair
-                    now = loop.time()
-                    waited = min(idle, max(end - now, 0.0))
-                    limit.reschedule(now + waited)
+                    patience.rest()
+                    yield attempt.read(data)
+                    patience.wait()
         except TimeoutError:
-            raise timed_out(attempt.model, idle if waited == idle else total) from None
+            raise timed_out(attempt.model, patience.exceeded) from None
         _check_finished(attempt)
 
 

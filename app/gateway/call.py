@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -11,6 +12,7 @@ import uuid_utils.compat as uuid
 
 from app.core.errors import HullspeedError
 from app.core.types import Attempt, Call, CallOutcome, DecisionRecord, Usage
+from app.gateway.dialects.base import Asked, Dialect
 
 
 @dataclass(frozen=True)
@@ -22,8 +24,12 @@ class RequestHead:
     item: str | None = None
     session: str | None = None
     client_request_id: str | None = None
+    idempotency: bytes | None = None
+    """Digest of the client's `Idempotency-Key`, where it sent one (see `app.gateway.idempotency`)."""
     client_retries: int = 0
     """How often the client has retried this request already, as OpenAI's SDKs say in `x-stainless-retry-count`."""
+    passed: Mapping[str, str] = field(default_factory=dict)
+    """Headers for a provider that speaks the client's dialect."""
 
 
 @dataclass
@@ -31,10 +37,14 @@ class OpenCall:
     """One client request, from its first byte to its last."""
 
     head: RequestHead
+    dialect: Dialect
+    """How the client speaks."""
     id: str = field(default_factory=lambda: str(uuid.uuid7()))
     started: float = field(default_factory=perf_counter)
     started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     requested_model: str = ""
+    asked: Asked | None = None
+    """The request, once it has been read."""
     stream: bool = False
     decision: DecisionRecord | None = None
     attempts: list[Attempt] = field(default_factory=list)

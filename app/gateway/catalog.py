@@ -13,7 +13,7 @@ from typing import Any
 from app.core.config import UNUSED_PARAMS, Config, ModelEntry
 from app.core.errors import ConfigError, ModelNotFound
 from app.core.types import Price
-from app.gateway.fallbacks import DEFAULT, Fallbacks
+from app.gateway.fallbacks import Fallbacks
 from app.gateway.pricing import Listing, decimal, find_listing, price_map_source
 from app.gateway.wildcards import Wildcard, Wildcards
 from routers import Candidate
@@ -52,6 +52,16 @@ WELL_KNOWN: Mapping[str, tuple[str, ...]] = {
 """What a key in the environment brings into the catalog when there is no config file: per provider a cheap, a middle
 and a strong model. Those that the price map does not know, or says are switched off, are left out."""
 
+CHAT = "/v1/chat/completions"
+ENDPOINTS: Mapping[str, str] = {
+    "chat": CHAT,
+    "embedding": "/v1/embeddings",
+    "completion": "/v1/completions",
+    "responses": "/v1/responses",
+}
+"""Where a model of each mode is asked."""
+MESSAGES = "/v1/messages"
+
 
 @dataclass(frozen=True)
 class Model:
@@ -79,7 +89,9 @@ class Model:
     first_token_timeout: float | None = None
     """Seconds until the first content of a stream; None: what holds for all."""
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
-    """Sent with every request of the direct path."""
+    """Sent with every request that does not go through litellm."""
+    endpoints: frozenset[str] = frozenset({CHAT})
+    """What it can be asked at. Chat may be translated on the way; at all others its provider speaks the dialect."""
     dropped: frozenset[str] = frozenset()
     """Parameters that are never sent."""
     drop_params: bool = False
@@ -116,10 +128,12 @@ class Catalog(Mapping[str, Model]):
         source: str,
         *,
         aliases: Mapping[str, str] | None = None,
+        hidden: Iterable[str] = (),
         wildcards: Wildcards | None = None,
         fallbacks: Fallbacks | None = None,
     ) -> None:
-        """`aliases`: further names of models. Neither they nor wildcards are listed or candidates of routers."""
+        """`aliases`: further names of models, of which `hidden` are not shown. Routers see neither aliases nor
+        wildcards."""
         self._deployments: dict[str, tuple[Model, ...]] = {}
         for model in models:
             self._deployments[model.name] = (*self._deployments.get(model.name, ()), model)
@@ -128,6 +142,7 @@ class Catalog(Mapping[str, Model]):
         self.source = source
         """Where the catalog comes from, for people."""
         self.aliases = aliases or {}
+        self.shown_aliases = {name: self.aliases[name] for name in self.aliases.keys() - set(hidden)}
         self.wildcards = wildcards or Wildcards()
         self.fallbacks = fallbacks or Fallbacks()
         self.candidates = {model.name: model.as_candidate() for model in self._models.values()}
@@ -178,9 +193,11 @@ def catalog_from_config(config: Config, environ: Mapping[str, str] = os.environ)
             wildcards.append(Wildcard(name, litellm_model, make))
         else:
             models.append(model)
-    aliases = {name: alias.model for name, alias in config.router_settings.model_group_alias.items()}
+    groups = config.router_settings.model_group_alias
+    aliases = {name: alias.model for name, alias in groups.items()}
+    hidden = [name for name, alias in groups.items() if alias.hidden]
     source = f"{config.source}" if config.source else "config"
-    catalog = Catalog(models, source, aliases=aliases, wildcards=Wildcards(wildcards))
+    catalog = Catalog(models, source, aliases=aliases, hidden=hidden, wildcards=Wildcards(wildcards))
     for name, model_name in aliases.items():
         _known(catalog, model_name, f"router_settings.model_group_alias.{name}")
     catalog.fallbacks = Fallbacks(
@@ -246,13 +263,15 @@ def _model_from(entry: ModelEntry, config: Config, environ: Mapping[str, str], n
         context_window=info.max_input_tokens,
         max_output=info.max_output_tokens,
         capabilities=_capabilities(listing, info),
+        mode=info.mode,
+        supported_endpoints=info.supported_endpoints,
     )
     model = replace(model, first_token_timeout=params.stream_timeout, drop_params=drop)
+    if params.organization and model.upstream == "direct":
+        headers["OpenAI-Organization"] = params.organization
+    # Names in lower case: a configured header takes the place of ours.
+    named = {key.lower(): value for key, value in _from_environ(headers, environ).items()}
     if model.upstream == "direct":
-        if params.organization:
-            headers["OpenAI-Organization"] = params.organization
-        # Names in lower case: a configured header takes the place of ours.
-        named = {key.lower(): value for key, value in _from_environ(headers, environ).items()}
         return replace(model, headers=named, dropped=frozenset(params.additional_drop_params))
     # litellm's own options go to litellm.
     options: dict[str, Any] = {
@@ -263,7 +282,7 @@ def _model_from(entry: ModelEntry, config: Config, environ: Mapping[str, str], n
         "extra_headers": headers or None,
     }
     given = {key: value for key, value in options.items() if value is not None}
-    return replace(model, params={**model.params, **_from_environ(given, environ)})
+    return replace(model, headers=named, params={**model.params, **_from_environ(given, environ)})
 
 
 def _own_price(entry: ModelEntry) -> Price | None:
@@ -306,6 +325,8 @@ def resolve(
     max_inflight: int | None = None,
     rpm: int | None = None,
     tpm: int | None = None,
+    mode: str | None = None,
+    supported_endpoints: Iterable[str] | None = None,
 ) -> Model:
     """A catalog entry for litellm's `provider/model`: its provider, upstream, URL and key worked out.
 
@@ -335,6 +356,14 @@ def resolve(
             api_key = environ.get(key_name)
     elif api_key is None:
         key_name = f"{provider.upper()}_API_KEY"
+        # Of what is also reached without litellm, which would find it by itself.
+        api_key = environ.get(key_name) if provider == "anthropic" else None
+    if provider == "anthropic":
+        base_url = base_url or environ.get("ANTHROPIC_API_BASE") or environ.get("ANTHROPIC_BASE_URL")
+    at_home = direct is not None and base_url == direct[0]
+    endpoints = _endpoints(provider, mode, listing, at_home=at_home)
+    if supported_endpoints is not None and direct is not None:
+        endpoints = supported_endpoints
     return Model(
         name=name,
         upstream="litellm" if direct is None else "direct",
@@ -352,7 +381,23 @@ def resolve(
         max_inflight=max_inflight,
         rpm=rpm,
         tpm=tpm,
+        endpoints=frozenset(endpoints),
     )
+
+
+def _endpoints(provider: str, mode: str | None, listing: Listing | None, *, at_home: bool) -> Iterable[str]:
+    """What a model can be asked at; `at_home`: its provider's own server answers, not one that looks like it."""
+    mode = mode or (listing and listing.mode) or "chat"
+    if mode not in ENDPOINTS:
+        return ()
+    if provider not in OPENAI_SPEAKING:
+        # litellm asks for chats in whatever way the model has.
+        found = ENDPOINTS["embedding"] if mode == "embedding" else CHAT
+        return (found, MESSAGES) if provider == "anthropic" else (found,)
+    if provider == "openai" and mode == "chat" and at_home:
+        stated = set(listing.supported_endpoints or ()) if listing else set()
+        return {CHAT, ENDPOINTS["responses"]} | (stated & set(ENDPOINTS.values()))
+    return (ENDPOINTS[mode],)
 
 
 def _split(litellm_model: str, listing: Listing | None) -> tuple[str, str]:
@@ -391,10 +436,12 @@ def _capabilities(listing: Listing | None, info: Any) -> frozenset[str] | None:
         ("supports_vision", "vision"),
         ("supports_audio_input", "audio"),
         ("supports_response_schema", "json_schema"),
+        ("supports_reasoning", "reasoning"),
     ):
         said = getattr(info, flag, None)
         if said is None and listing is None:
-            said = True
+            # A model that does not reason refuses to be told how much: this is not taken for granted.
+            said = capability != "reasoning"
         if said is None:
             said = getattr(listing, flag)
         if said:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from typing import Annotated, Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 
@@ -102,6 +102,7 @@ class ChatRequest(msgspec.Struct, frozen=True):
 
 Fields = dict[str, msgspec.Raw]
 """Top-level fields of a body, in order, still encoded."""
+Wire = TypeVar("Wire")
 
 _decode_chat = msgspec.json.Decoder(ChatRequest).decode
 _decode_fields = msgspec.json.Decoder(Fields).decode
@@ -109,24 +110,38 @@ _decode_fields = msgspec.json.Decoder(Fields).decode
 
 def parse_chat(body: bytes) -> tuple[ChatRequest, Fields]:
     """Read a request body. Raises `InvalidRequest` that names the parameter."""
+    chat, fields = read_body(body, _decode_chat, DATA)
+    check_roles(chat.messages)
+    if chat.routing is not None:
+        refuse_several_aims(chat.routing)
+    return chat, fields
+
+
+def read_body(body: bytes, decode: Callable[[bytes], Wire], data: frozenset[str]) -> tuple[Wire, Fields]:
+    """A body, read by `decode` and with its fields still encoded; `data`: fields whose insides are data.
+
+    Raises `InvalidRequest` that names the parameter: one of the wrong type, or one that would steer the call.
+    """
     try:
-        chat = _decode_chat(body)
-        fields = _decode_fields(body)
+        read, fields = decode(body), _decode_fields(body)
     except msgspec.ValidationError as error:
         raise _explain(str(error)) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidRequest(f"The body is not valid JSON: {error}. Send a JSON object.") from None
-    for index, message in enumerate(chat.messages):
+    _refuse_steering(fields, data)
+    return read, fields
+
+
+def check_roles(messages: Sequence[Mapping[str, Any]]) -> None:
+    """Raises `InvalidRequest` for a message without a role."""
+    for index, message in enumerate(messages):
         if not isinstance(message.get("role"), str):
             param = f"messages[{index}].role"
             raise InvalidRequest(f"`{param}` must be a string such as `user`.", param=param)
-    _refuse_steering(fields)
-    if chat.routing is not None:
-        _refuse_several_aims(chat.routing)
-    return chat, fields
 
 
-def _refuse_several_aims(routing: RoutingOptions) -> None:
+def refuse_several_aims(routing: RoutingOptions) -> None:
+    """Raises `InvalidRequest` where a request gives more than one of tradeoff and targets."""
     aims = ("tradeoff", "target_cost", "target_quality")
     given = [name for name in aims if getattr(routing, name) is not None]
     if len(given) > 1:
@@ -152,11 +167,11 @@ def _explain(message: str) -> InvalidRequest:
     return InvalidRequest(f"`{param}`: {what[0].lower()}{what[1:]}.", param=param)
 
 
-def _refuse_steering(fields: Fields) -> None:
+def _refuse_steering(fields: Fields, data: frozenset[str]) -> None:
     for name, raw in fields.items():
         if _normal(name) in REFUSED:
             raise _refused(name)
-        if name in DATA or name == "routing" or bytes(raw)[:1] not in b"{[":
+        if name in data or name == "routing" or bytes(raw)[:1] not in b"{[":
             continue
         found = _find_refused(msgspec.json.decode(raw), name)
         if found:

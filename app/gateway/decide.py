@@ -19,7 +19,8 @@ import msgspec
 
 from app.core.errors import InvalidRequest, ModelNotFound, NoUsableModel
 from app.core.types import DecisionRecord, RankedModel
-from app.gateway.chat import ChatRequest, RoutingOptions
+from app.gateway.chat import RoutingOptions
+from app.gateway.dialects.base import Asked
 from app.gateway.health import Fleet
 from routers import Candidate, Choice, Decision, Query, Router, TrainableRouter
 from routers.base import MAX_CALLS
@@ -45,6 +46,8 @@ class RouterEntry:
     """Most models called for one request; None: the rules' own."""
     max_latency: float | None = None
     """Seconds, likewise."""
+    origin: object = None
+    """What the router was made of: equal where making it again would give the same one."""
 
     def resolve(self, options: RoutingOptions) -> float:
         """The tradeoff a request asks for, by itself or by a target. Raises `InvalidRequest`."""
@@ -117,7 +120,7 @@ class Decider:
 
         Raises `ModelNotFound` for `auto/<router>` with an unknown router, and for an unknown model.
         """
-        if model in self.catalog:
+        if self.catalog.lists(model):
             return None
         if model == AUTO:
             return self.entries[self.rules.default]
@@ -127,30 +130,38 @@ class Decider:
                 known = ", ".join(f"auto/{name}" for name in self.entries)
                 raise ModelNotFound(f"There is no router `{model}`; there are: {known}.", param="model")
             return entry
-        self.catalog.find(model)
-        raise AssertionError("find() raises for a name that is not in the catalog")
+        self.catalog.find(model)  # A wildcard may stand for it.
+        return None
 
-    async def decide(self, chat: ChatRequest, *, session: str | None, seed: int, explain: bool = False) -> Ruling:
+    async def decide(self, asked: Asked, *, session: str | None, seed: int, explain: bool = False) -> Ruling:
         """The decision for one request; with `explain` the router may take the time to say more of it.
 
         Raises `ModelNotFound`, `NoUsableModel`, and `InvalidRequest` for a target the router cannot aim at.
         """
+        chat = asked.chat
         entry = self.entry_for(chat.model)
         options = chat.routing or RoutingOptions()
         if entry is None:
+            name = self.catalog.find(chat.model).name
+            self._check_named(asked, name)
+            others = [] if asked.is_pinned else self.catalog.fallbacks.after(name)
+            others = [other for other in others if asked.obstacle(self.catalog.find(other)) is None]
+            usable = self.fleet.usable([name, *others])
             return Ruling(
                 DecisionRecord(
                     router="none",
                     version="",
                     reason=EXPLICIT,
                     tradeoff=options.tradeoff or 0.0,
-                    ranking=(RankedModel(chat.model, probability=1.0),),
+                    ranking=(RankedModel(usable[0], probability=1.0), *map(RankedModel, usable[1:])),
                 )
             )
+        if asked.native is not None and asked.native.pinned:
+            raise asked.native.unpinned(chat.model)
         tradeoff = entry.resolve(options)
         query = Query(
             messages=chat.messages,
-            candidates=self._candidates(chat, options),
+            candidates=self._candidates(asked, options),
             tradeoff=tradeoff,
             max_cost=options.max_cost_usd,
             session=session,
@@ -190,27 +201,36 @@ class Decider:
         )
         return replace(ruling, record=record, decision=decision)
 
-    def _candidates(self, chat: ChatRequest, options: RoutingOptions) -> tuple[Candidate, ...]:
+    def _check_named(self, asked: Asked, name: str) -> None:
+        """Raises `InvalidRequest` where the model that the client names cannot be asked this at all."""
+        obstacles = [asked.obstacle(model) for model in self.catalog.deployments(name)]
+        if obstacles and None not in obstacles:
+            param = "model" if asked.native is None else asked.native.only or "model"
+            raise InvalidRequest(f"The model `{name}` {obstacles[0]}.", param=param)
+
+    def _candidates(self, asked: Asked, options: RoutingOptions) -> tuple[Candidate, ...]:
         """The models that can serve the request; raises `NoUsableModel` that says why none can."""
-        problems = self.problems(chat, options)
+        problems = self.problems(asked, options)
         able = [name for name, problem in problems.items() if problem is None]
         if not able:
             reasons = "; ".join(f"{name}: {problem}" for name, problem in problems.items())
+            reasons = reasons or "routers may choose from none; wildcards are called by name"
             raise NoUsableModel(f"No model can serve this request ({reasons}).", param="model")
         candidates = self.fleet.candidates
         return tuple(candidates[name] for name in self.fleet.usable(able))
 
-    def problems(self, chat: ChatRequest, options: RoutingOptions) -> dict[str, str | None]:
+    def problems(self, asked: Asked, options: RoutingOptions) -> dict[str, str | None]:
         """Why each model that routers may choose cannot serve the request, None where it can.
 
         Raises `ModelNotFound` where the request names a model that is not in the catalog.
         """
+        chat = asked.chat
         prompt_tokens = Query(chat.messages, ()).prompt_tokens
-        for name in options.models or ():
-            self.catalog.find(name)
-        needs, allowed = chat.needs(), set(options.models or self.rules.models)
+        named = {self.catalog.find(name).name for name in options.models or ()}
+        needs, allowed = chat.needs(), named or self.rules.models
         return {
-            name: self._problem(name, needs, prompt_tokens, chat.max_output, options.max_cost_usd)
+            name: asked.obstacle(self.catalog[name])
+            or self._problem(name, needs, prompt_tokens, chat.max_output, options.max_cost_usd)
             for name in self.catalog
             if name in allowed
         }

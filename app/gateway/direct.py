@@ -1,8 +1,9 @@
-"""Upstreams that speak OpenAI's dialect: the body goes through as it came, over pooled connections."""
+"""Upstreams that speak OpenAI's dialect, or the client's: the body goes through as it came, over pooled connections."""
 
 from __future__ import annotations
 
 import asyncio
+import io
 from collections.abc import AsyncIterator
 
 import aiohttp
@@ -21,6 +22,10 @@ from app.gateway.upstream import (
 )
 
 CONNECT_SECONDS = 10.0
+LARGE_BODY = 1 << 20
+ANTHROPIC_URL = "https://api.anthropic.com"
+ANTHROPIC_VERSION = "2023-06-01"
+"""Sent where the client names none (docs.anthropic.com/en/api/versioning)."""
 
 
 class DirectUpstream:
@@ -49,12 +54,17 @@ class DirectUpstream:
     async def _open(self, request: UpstreamRequest, limits: aiohttp.ClientTimeout) -> aiohttp.ClientResponse:
         model = request.model
         headers = {"content-type": "application/json"}
-        if model.api_key:
+        if request.path == "/messages":
+            headers |= {"anthropic-version": ANTHROPIC_VERSION, **request.headers}
+        if model.api_key and model.provider == "anthropic":
+            headers["x-api-key"] = model.api_key
+        elif model.api_key:
             headers["authorization"] = f"Bearer {model.api_key}"
+        headers |= model.headers
         try:
             response = await self._client().post(
-                f"{model.base_url}/chat/completions",
-                data=request.body(),
+                _url(request),
+                data=_payload(request.body()),
                 headers=headers,
                 timeout=limits,
                 # An upstream that redirects could send key and prompt anywhere.
@@ -89,6 +99,14 @@ class DirectUpstream:
         return UpstreamStream(_chunks(request, response), forwarded(response.headers))
 
 
+def _url(request: UpstreamRequest) -> str:
+    model = request.model
+    if model.provider == "anthropic":
+        # Its address is written without the version, as its SDK's is, or with it.
+        return f"{(model.base_url or ANTHROPIC_URL).rstrip('/').removesuffix('/v1')}/v1{request.path}"
+    return f"{model.base_url}{request.path}"
+
+
 async def _chunks(request: UpstreamRequest, response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
     parser = EventParser()
     done = False
@@ -111,6 +129,11 @@ async def _chunks(request: UpstreamRequest, response: aiohttp.ClientResponse) ->
         else:
             # Closing the connection is what tells the upstream to stop generating.
             response.close()
+
+
+def _payload(body: bytes) -> bytes | io.BytesIO:
+    """Large bodies as a file: aiohttp sends those in parts, and would block the loop on a large block of bytes."""
+    return io.BytesIO(body) if len(body) > LARGE_BODY else body
 
 
 async def _refusal(request: UpstreamRequest, response: aiohttp.ClientResponse) -> UpstreamError:

@@ -15,29 +15,34 @@ from app.gateway.health import Fleet
 from app.gateway.retries import RetryRules
 from app.gateway.upstream import Upstream
 from routers import Router, registry
-from routers.artifacts import ArtifactError, load
+from routers.artifacts import MANIFEST, ArtifactError, load
 
 UNTRAINED_DEFAULT = "length"
 """Serves `auto` where nothing is configured: it needs no training and costs nothing to ask."""
 
 
-def build_entries(config: Config, given: Mapping[str, Router] | None = None) -> dict[str, RouterEntry]:
+def build_entries(
+    config: Config, given: Mapping[str, Router] | None = None, known: Mapping[str, RouterEntry] | None = None
+) -> dict[str, RouterEntry]:
     """All routers that can be asked for by `auto/<name>`.
 
     First those of the configuration, then `given` ones (already made, as a bench run has them), then every installed
-    router that needs neither training nor parameters. Raises `ConfigError` naming the entry.
+    router that needs neither training nor parameters. Routers of `known` entries are not made again where that would
+    give the same. Raises `ConfigError` naming the entry.
     """
+    known = known or {}
     tradeoff = config.routing.tradeoff
     entries: dict[str, RouterEntry] = {}
     for name, wanted in config.routing.routers.items():
         try:
-            router = _build(wanted, config.source)
+            origin = _origin(wanted, config.source)
+            router = _kept(known.get(name), origin) or _build(wanted, config.source)
         except (ValueError, ArtifactError) as error:
             raise ConfigError(f"routing.routers.{name}: {error}", param=f"routing.routers.{name}") from None
         if router.bench_only:
             raise ConfigError(f"routing.routers.{name}: `{router.name}` works in a bench only, not when serving")
         own = tradeoff if wanted.tradeoff is None else wanted.tradeoff
-        entries[name] = RouterEntry(name, router, own, wanted.max_calls, wanted.max_latency_seconds)
+        entries[name] = RouterEntry(name, router, own, wanted.max_calls, wanted.max_latency_seconds, origin)
     for name, router in (given or {}).items():
         entries[name] = RouterEntry(name, router, tradeoff)
     for name in registry.names():
@@ -52,16 +57,42 @@ def build_entries(config: Config, given: Mapping[str, Router] | None = None) -> 
 
 
 def _build(wanted: RouterConfig, source: Path | None) -> Router:
-    if wanted.artifact is None:
+    folder = artifact_folder(wanted, source)
+    if folder is None:
         assert wanted.router is not None
         return registry.build(wanted.router, wanted.params)
-    folder = wanted.artifact.expanduser()
-    if not folder.is_absolute() and source is not None:
-        folder = source.parent / folder
     router = load(folder)
     if wanted.router is not None and wanted.router != router.name:
         raise ValueError(f"the artifact in {folder} is of router `{router.name}`, not `{wanted.router}`")
     return router
+
+
+def artifact_folder(wanted: RouterConfig, source: Path | None) -> Path | None:
+    """Where an entry's artifact is; None where it has none. A relative path begins at the config file `source`."""
+    if wanted.artifact is None:
+        return None
+    folder = wanted.artifact.expanduser()
+    return folder if folder.is_absolute() or source is None else source.parent / folder
+
+
+def _origin(wanted: RouterConfig, source: Path | None) -> object:
+    """See `RouterEntry.origin`. A manifest holds the hashes of all files of its artifact."""
+    folder = artifact_folder(wanted, source)
+    try:
+        manifest = None if folder is None else (folder / MANIFEST).read_bytes()
+    except OSError:
+        manifest = None  # Loading it says what is wrong.
+    return wanted.router, folder, wanted.params, manifest
+
+
+def _kept(entry: RouterEntry | None, origin: object) -> Router | None:
+    """The router of an entry, if it is still the one that is wanted.
+
+    One that learns is made again: it begins anew and learns all scores again, so none counts twice.
+    """
+    if entry is None or entry.origin != origin or entry.router.learner() is not None:
+        return None
+    return entry.router
 
 
 def build_rules(config: Config, catalog: Catalog, entries: Mapping[str, RouterEntry]) -> RoutingRules:
@@ -69,14 +100,14 @@ def build_rules(config: Config, catalog: Catalog, entries: Mapping[str, RouterEn
     routing = config.routing
     for name, entry in entries.items():
         for model in entry.router.named_models():
-            if model not in catalog:
+            if model not in set(catalog):
                 raise _unknown(f"routing.routers.{name}", "model", model, catalog)
     default = routing.default or next(iter(routing.routers), UNTRAINED_DEFAULT)
     if default not in entries:
         raise _unknown("routing.default", "router", default, entries)
     for key, names in (("routing.fallback", routing.fallback), ("routing.models", routing.models)):
         for name in names:
-            if name not in catalog:
+            if name not in set(catalog):
                 raise _unknown(key, "model", name, catalog)
     models = routing.models or tuple(catalog)
     fallback = (*routing.fallback, *(name for name in models if name not in routing.fallback))

@@ -62,6 +62,9 @@ class EventStream:
     async def end(self, data: bytes) -> None:
         """The last events."""
         self.stop()
+        if self._beating is not None and not self._beating.done():
+            # A comment on its way out goes out whole, and before the end.
+            await asyncio.wait((self._beating,))
         await self.open()
         await self._channel.end(data)
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from app.gateway.chat import RoutingOptions, parse_chat
 from app.gateway.decide import EXPLICIT, Decider, Review
+from app.gateway.dialects.base import Asked
 from routers.base import seed_for
 
 
@@ -16,13 +17,13 @@ async def explain(decider: Decider, body: bytes, session: str | None = None) -> 
     the models that would be called at once, and `reviewed` whether the router would look at their replies before it
     answers. Raises what a call with this body would be refused with.
     """
-    chat, _ = parse_chat(body)
-    options = chat.routing or RoutingOptions()
+    asked = Asked(*parse_chat(body))
+    options = asked.chat.routing or RoutingOptions()
     seed = seed_for(body) if options.seed is None else options.seed
-    ruling = await decider.decide(chat, session=session, seed=seed, explain=True)
+    ruling = await decider.decide(asked, session=session, seed=seed, explain=True)
     record = ruling.record
     first = ruling.decision.ask if isinstance(ruling, Review) and ruling.decision is not None else 1
-    excluded = {} if record.reason == EXPLICIT else decider.problems(chat, options)
+    excluded = {} if record.reason == EXPLICIT else decider.problems(asked, options)
     ranked_models = {ranked.model for ranked in record.ranking}
     down = {model: "is set aside after failures" for model in excluded if model not in ranked_models}
     return {

@@ -10,24 +10,20 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping
-from decimal import Decimal
 from typing import Protocol
-
-import msgspec
 
 from app.core.errors import HullspeedError
 from app.core.metrics import Metrics
-from app.core.types import Attempt, Call
+from app.core.types import Call
 from app.gateway.admission import Admission, Overloaded
 from app.gateway.attempts import Attempts, StreamAnswer, WholeAnswer
 from app.gateway.call import OpenCall
-from app.gateway.chat import ChatRequest, Fields, parse_chat
 from app.gateway.decide import Decider, Review
+from app.gateway.dialects.base import Asked
 from app.gateway.events import EventStream
 from app.gateway.prompt_hash import prompt_hash
-from app.gateway.replies import Reply, as_chunks, with_cost
+from app.gateway.replies import as_chunks
 from app.gateway.review import Reviewer
-from app.gateway.sse import DONE, event
 from app.gateway.upstream import UpstreamError
 from routers.base import seed_for
 
@@ -156,27 +152,27 @@ class _Exchange:
         call, gateway = self.call, self.gateway
         if gateway.store_text:
             call.request_text = body.decode(errors="replace")
-        chat, fields = parse_chat(body)
+        call.asked = asked = call.dialect.parse(body)
+        chat = asked.chat
         call.requested_model, call.stream = chat.model, bool(chat.stream)
         if call.head.run:
             call.prompt_hash = prompt_hash(chat.messages)
         seed = chat.routing.seed if chat.routing and chat.routing.seed is not None else seed_for(call.id)
-        ruling = await gateway.decider.decide(chat, session=call.head.session, seed=seed)
+        ruling = await gateway.decider.decide(asked, session=call.head.session, seed=seed)
         call.decision = ruling.record
         ranking = [ranked.model for ranked in ruling.record.ranking]
         if not call.stream:
             if isinstance(ruling, Review):
-                await self._reply(await gateway.reviewer.answer(call, chat, fields, ruling))
+                await self._reply(asked, await gateway.reviewer.answer(call, ruling))
             else:
-                await self._reply(await gateway.attempts.whole(call, chat, fields, ranking))
+                await self._reply(asked, await gateway.attempts.whole(call, ranking))
             return
-        self.stream = EventStream(self.client, self._stream_headers, gateway.keep_alive)
+        self.stream = EventStream(self.client, self._stream_headers, gateway.keep_alive, call.dialect.keep_alive)
         try:
             if isinstance(ruling, Review):
-                answer = await gateway.reviewer.answer(call, chat, fields, ruling)
-                await self._retell(self.stream, chat, answer)
+                await self._retell(self.stream, asked, await gateway.reviewer.answer(call, ruling))
             else:
-                await self._relay(self.stream, chat, await gateway.attempts.stream(call, chat, fields, ranking))
+                await self._relay(self.stream, asked, await gateway.attempts.stream(call, ranking))
         finally:
             self.stream.stop()
 
@@ -188,7 +184,7 @@ class _Exchange:
             call.fail(error, "error" if call.time_to_first_token is None else "truncated")
             call.status = 200  # That is what went out before the stream broke.
             self.record()
-            await self.stream.end(event(error.envelope()))
+            await self.stream.end(call.dialect.error_event(error))
             return
         call.fail(error, "error" if call.attempts or error.status >= 500 else "rejected")
         headers = {**self._headers(), "content-type": JSON}
@@ -200,57 +196,47 @@ class _Exchange:
         if error.retry_after is not None:
             headers["retry-after"] = f"{error.retry_after:.0f}"
         self.record()
-        await self.client.send(error.status, headers, error.envelope())
+        await self.client.send(error.status, headers, call.dialect.error(error))
 
-    async def _reply(self, answer: WholeAnswer) -> None:
-        call, fields = self.call, answer.fields
-        fields["model"] = msgspec.Raw(msgspec.json.encode(answer.attempt.model))
-        total = call.cost()
-        if "usage" in fields and answer.reply.read_usage() is not None:
-            fields["usage"] = with_cost(fields["usage"], total)
+    async def _reply(self, asked: Asked, answer: WholeAnswer) -> None:
+        call, total = self.call, self.call.cost()
         if self.gateway.store_text:
             call.reply_text = answer.reply.text
         headers = {**answer.headers, **self._headers(), "content-type": JSON}
         if total is not None:
             headers["x-hullspeed-cost-usd"] = f"{total:f}"
         headers["x-hullspeed-overhead-ms"] = f"{call.overhead() * 1000:.3f}"
-        body = msgspec.json.encode(fields)
+        body = call.dialect.whole(asked, answer, total)
         self.record()
         await self.client.send(200, headers, body)
 
-    async def _retell(self, stream: EventStream, chat: ChatRequest, answer: WholeAnswer) -> None:
+    async def _retell(self, stream: EventStream, asked: Asked, answer: WholeAnswer) -> None:
         """A whole reply as the stream the client asked for."""
         call, attempt = self.call, answer.attempt
         call.time_to_first_token = call.elapsed()
         self.upstream_headers = answer.headers
         if self.gateway.store_text:
             call.reply_text = answer.reply.text
-        events = b""
-        for fields in as_chunks(answer.fields):
-            fields["model"] = msgspec.Raw(msgspec.json.encode(attempt.model))
-            if chat.wants_usage:
-                fields["usage"] = msgspec.Raw(b"null")
-            events += event(msgspec.json.encode(fields))
-        if chat.wants_usage:
-            events += event(msgspec.json.encode(_usage_chunk(answer.fields, attempt, call.cost())))
+        telling = call.dialect.telling(asked, attempt.model, native=False)
+        events = b"".join(telling.say(answer.reply, fields) for fields in as_chunks(answer.fields))
+        events += telling.end(attempt, call.cost())
         self.record()
-        await stream.end(events + event(DONE))
+        await stream.end(events)
 
-    async def _relay(self, stream: EventStream, chat: ChatRequest, answer: StreamAnswer) -> None:
+    async def _relay(self, stream: EventStream, asked: Asked, answer: StreamAnswer) -> None:
         call, attempt = self.call, answer.attempt
         call.time_to_first_token = attempt.started - call.started + (attempt.first_token or 0.0)
         self.upstream_headers, self.pending = answer.headers, 1
+        telling = call.dialect.telling(asked, attempt.model.name, native=attempt.native)
         texts: list[str] = []
-        last: Fields = {}
         try:
             await stream.open()
             async for reply, fields in answer.chunks:
-                last = fields
                 if self.gateway.store_text:
                     texts.append(reply.text)
-                chunk = _chunk(reply, fields, attempt.model.name, usage_wanted=chat.wants_usage)
-                if chunk is not None:
-                    await stream.write(event(msgspec.json.encode(chunk)))
+                events = telling.say(reply, fields)
+                if events:
+                    await stream.write(events)
             closed = attempt.close("ok")
         except UpstreamError as error:
             attempt.close("timeout" if error.outcome == "timeout" else "truncated", error)
@@ -260,9 +246,7 @@ class _Exchange:
             if attempt.is_open:
                 attempt.close("client_cancelled")
             await answer.chunks.aclose()
-        ending = event(DONE)
-        if chat.wants_usage:
-            ending = event(msgspec.json.encode(_usage_chunk(last, closed, call.cost()))) + ending
+        ending = telling.end(closed, call.cost())
         self.record()
         await stream.end(ending)
 
@@ -277,7 +261,7 @@ class _Exchange:
     def _headers(self) -> dict[str, str]:
         """What every reply says of its call, as far as it is known."""
         call = self.call
-        headers = {"x-request-id": call.id, "x-hullspeed-call-id": call.id}
+        headers = dict.fromkeys(call.dialect.id_headers, call.id)
         if call.decision is not None:
             headers["x-hullspeed-router"] = call.decision.router
             headers["x-hullspeed-reason"] = _header_safe(call.decision.reason)
@@ -285,37 +269,6 @@ class _Exchange:
         if call.model is not None:
             headers["x-hullspeed-model"] = _header_safe(call.model)
         return headers
-
-
-def _chunk(reply: Reply, fields: Fields, model: str, *, usage_wanted: bool) -> Fields | None:
-    """The chunk as the client gets it; None for a usage chunk, which comes once, at the end, where it is wanted."""
-    if reply.has_usage and not reply.choices:
-        return None
-    chunk = dict(fields)
-    chunk["model"] = msgspec.Raw(msgspec.json.encode(model))
-    chunk.pop("usage", None)
-    if usage_wanted:
-        chunk["usage"] = msgspec.Raw(b"null")
-    return chunk
-
-
-def _usage_chunk(last: Fields, attempt: Attempt, cost: Decimal | None) -> dict[str, object]:
-    """OpenAI's usage chunk: no choices, the tokens of the attempt that answered, and the cost of the call."""
-    usage = attempt.usage
-    assert usage is not None
-    totals: dict[str, object] = {
-        "prompt_tokens": usage.prompt_tokens,
-        "completion_tokens": usage.completion_tokens,
-        "total_tokens": usage.prompt_tokens + usage.completion_tokens,
-        "prompt_tokens_details": {"cached_tokens": usage.cached_tokens},
-        "completion_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
-    }
-    if cost is not None:
-        totals["cost"] = msgspec.Raw(str(cost).encode())
-    kept: dict[str, object] = {
-        name: last[name] for name in ("id", "object", "created", "service_tier", "system_fingerprint") if name in last
-    }
-    return {**kept, "model": attempt.model, "choices": [], "usage": totals}
 
 
 def _header_safe(text: str) -> str:

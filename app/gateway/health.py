@@ -7,12 +7,14 @@ for one trial at a time. A rate limit sets a deployment aside for as long as it 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from time import monotonic
 
 from app.gateway.catalog import Catalog, Model
+from app.gateway.wildcards import MOST_FOUND
 
 LONGEST_COOLDOWN = 300.0
 """Seconds; a deployment that is down for long is still tried every five minutes."""
@@ -86,6 +88,14 @@ class Health:
         self._tokens = Bucket(model.tpm, clock) if model.tpm else None
         self._on_latency = on_latency
         self._told = 0.0
+
+    def adopt(self, model: Model, rules: HealthRules, on_latency: Callable[[], None]) -> None:
+        """Go on under a new configuration, which reaches the same deployment: what is known of it stays."""
+        if model.rpm != self.model.rpm:
+            self._requests = Bucket(model.rpm, self._clock) if model.rpm else None
+        if model.tpm != self.model.tpm:
+            self._tokens = Bucket(model.tpm, self._clock) if model.tpm else None
+        self.model, self._rules, self._on_latency = model, rules, on_latency
 
     @property
     def is_out(self) -> bool:
@@ -161,31 +171,58 @@ class Fleet:
         self.catalog = catalog
         self.candidates = dict(catalog.candidates)
         """The models as routers see them, with the latency observed so far."""
-        self._models: Mapping[str, tuple[Health, ...]] = {
-            name: tuple(
-                Health(model, rules, clock, partial(self._observe, name)) for model in catalog.deployments(name)
-            )
-            for name in catalog
-        }
+        self._rules, self._clock = rules, clock
+        self._found: OrderedDict[str, tuple[Health, ...]] = OrderedDict()
+        """Of models that wildcards stand for, made when they are first asked for."""
+        self._models = {name: self._made(name) for name in catalog}
+
+    def inherit(self, previous: Fleet) -> None:
+        """Take the place of another fleet: deployments that are in both keep their health."""
+        for name in self._models:
+            self._models[name] = self._made(name, previous._models.get(name, ()))
+            if any(health.latency is not None for health in self._models[name]):
+                self._observe(name)
+        for name, healths in previous._found.items():
+            if name not in self._models and name in self.catalog:
+                self._found[name] = self._made(name, healths)
+
+    def _made(self, name: str, known: Sequence[Health] = ()) -> tuple[Health, ...]:
+        """The deployments of a model; those of `known` that reach the same place are taken over."""
+        known, healths = list(known), []
+        for model in self.catalog.deployments(name):
+            observe = partial(self._observe, name)
+            same = next((health for health in known if _place(health.model) == _place(model)), None)
+            if same is None:
+                healths.append(Health(model, self._rules, self._clock, observe))
+            else:
+                known.remove(same)
+                same.adopt(model, self._rules, observe)
+                healths.append(same)
+        return tuple(healths)
 
     def of(self, name: str) -> tuple[Health, ...]:
-        """The deployments of a model, in the catalog's order."""
-        return self._models[name]
+        """The deployments of a model, in the catalog's order. Raises `KeyError` where there is no such model."""
+        healths = self._models.get(name) or self._found.get(name)
+        if healths is None:
+            healths = self._found[name] = self._made(name)
+            if len(self._found) > MOST_FOUND:
+                self._found.popitem(last=False)
+        return healths
 
     def is_out(self, name: str) -> bool:
         """Every deployment of the model is set aside."""
-        return all(health.is_out for health in self._models[name])
+        return all(health.is_out for health in self.of(name))
 
     def usable(self, names: Sequence[str]) -> list[str]:
         """Those of `names` that are not out; where all are, the one that is back soonest: trying beats failing."""
         up = [name for name in names if not self.is_out(name)]
         if up or not names:
             return up
-        return [min(names, key=lambda name: min(health.back_in for health in self._models[name]))]
+        return [min(names, key=lambda name: min(health.back_in for health in self.of(name)))]
 
     def order(self, name: str) -> list[Health]:
         """The deployments of a model as they are to be tried: up, with room, least in flight, fastest."""
-        healths = self._models[name]
+        healths = self.of(name)
         if len(healths) == 1:
             return [healths[0]]
         return sorted(
@@ -193,6 +230,8 @@ class Fleet:
         )
 
     def _observe(self, name: str) -> None:
+        if name not in self._models:
+            return
         latency = min(one.latency for one in self._models[name] if one.latency is not None)
         self.candidates[name] = replace(self.candidates[name], latency=latency)
 
@@ -200,3 +239,8 @@ class Fleet:
     def down(self) -> list[str]:
         """Models of which every deployment is set aside."""
         return [name for name in self._models if self.is_out(name)]
+
+
+def _place(model: Model) -> tuple[str, str, str | None, str | None]:
+    """What tells a deployment from another."""
+    return model.upstream, model.target, model.base_url, model.api_key

@@ -23,7 +23,7 @@ import msgspec
 
 from app.gateway.catalog import Model
 from app.gateway.litellm_errors import explain
-from app.gateway.litellm_replies import ChunkEncoder, encode_reply
+from app.gateway.litellm_replies import ChunkEncoder, encode_embeddings, encode_reply
 from app.gateway.litellm_wire import WATCHED, Wire
 from app.gateway.upstream import (
     UpstreamError,
@@ -72,7 +72,7 @@ class _Loaded:
 
 
 class LitellmUpstream:
-    """Translates through `litellm.acompletion`."""
+    """Translates through `litellm.acompletion`, and `litellm.aembedding`."""
 
     def __init__(self) -> None:
         self._loaded: _Loaded | None = None
@@ -97,9 +97,10 @@ class LitellmUpstream:
 
     async def complete(self, request: UpstreamRequest) -> UpstreamReply:
         wire = _wire_for(request)
-        async with self._asking(request, wire) as acompletion:
-            reply = await acompletion
-        return UpstreamReply(encode_reply(reply), _headers(reply, wire))
+        async with self._asking(request, wire) as answer:
+            reply = await answer
+        encoded = encode_embeddings(reply, request.fields) if _embeds(request) else encode_reply(reply)
+        return UpstreamReply(encoded, _headers(reply, wire))
 
     async def stream(self, request: UpstreamRequest) -> UpstreamStream:
         wire = _wire_for(request)
@@ -114,8 +115,9 @@ class LitellmUpstream:
 
     @asynccontextmanager
     async def _asking(self, request: UpstreamRequest, wire: Wire | None) -> AsyncIterator[Awaitable[Any]]:
-        """A call of `acompletion` to be awaited inside: watched, under its deadline, its failures explained."""
+        """A call of litellm's to be awaited inside: watched, under its deadline, its failures explained."""
         loaded = await self._litellm()
+        ask = loaded.module.aembedding if _embeds(request) else loaded.module.acompletion
         arguments = _arguments(request, loaded.steering)
         if wire is not None:
             arguments["client"] = loaded.client
@@ -124,7 +126,7 @@ class LitellmUpstream:
         try:
             with self._explained(request, wire), loaded.watched(wire):
                 async with asyncio.timeout(limit):
-                    yield loaded.module.acompletion(**arguments)
+                    yield ask(**arguments)
                 _check(wire)
         except BaseException:
             if wire is not None:
@@ -194,7 +196,12 @@ def _check(wire: Wire | None) -> None:
 
 def _wire_for(request: UpstreamRequest) -> Wire | None:
     model = request.model
-    return Wire(request) if model.provider in WATCHED and "custom_llm_provider" not in model.params else None
+    watched = model.provider in WATCHED and "custom_llm_provider" not in model.params
+    return Wire(request) if watched and not _embeds(request) else None
+
+
+def _embeds(request: UpstreamRequest) -> bool:
+    return request.path == "/embeddings"
 
 
 def _headers(reply: Any, wire: Wire | None) -> dict[str, str]:
@@ -206,7 +213,7 @@ def _headers(reply: Any, wire: Wire | None) -> dict[str, str]:
 
 
 def _arguments(request: UpstreamRequest, steering: frozenset[str]) -> dict[str, Any]:
-    """The arguments of `acompletion`. Raises `UpstreamError` where the client sent an option of litellm's."""
+    """The arguments of litellm's call. Raises `UpstreamError` where the client sent an option of litellm's."""
     model = request.model
     given = {name: msgspec.json.decode(raw) for name, raw in request.fields.items() if name not in DROPPED}
     for name, value in given.items():
@@ -223,15 +230,17 @@ def _arguments(request: UpstreamRequest, steering: frozenset[str]) -> dict[str, 
     arguments = {name: value for name, value in given.items() if name not in OURS}
     arguments |= {
         "model": model.target,
-        "messages": given["messages"],
-        "stream": request.stream,
         "timeout": request.timeout + SLACK_SECONDS,
         "num_retries": 0,
         "max_retries": 0,
         "no-log": True,
-        # Calls with tools need a package otherwise that only litellm's proxy brings.
-        "_skip_mcp_handler": True,
     }
+    if _embeds(request):
+        # Numbers, which every provider gives; `encode_embeddings` writes them as the client wants them.
+        arguments.pop("encoding_format", None)
+    else:
+        # Calls with tools need a package otherwise that only litellm's proxy brings.
+        arguments |= {"messages": given["messages"], "stream": request.stream, "_skip_mcp_handler": True}
     if model.api_key:
         arguments["api_key"] = model.api_key
     if model.base_url:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import struct
+from base64 import b64encode
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -22,6 +24,17 @@ def encode_reply(reply: Any) -> bytes:
             for call in message.get("tool_calls") or ():
                 # In a whole reply OpenAI has none, and here it would count Anthropic's content blocks.
                 call.pop("index", None)
+    return msgspec.json.encode(data)
+
+
+def encode_embeddings(reply: Any, asked: Mapping[str, msgspec.Raw]) -> bytes:
+    """Vectors, as numbers or as the base64 of 32-bit floats, little end first, as the request's fields have it."""
+    data: dict[str, Any] = reply.model_dump(exclude_none=True)
+    if bytes(asked.get("encoding_format", b"")) == b'"base64"':
+        for item in data.get("data") or ():
+            vector = item.get("embedding")
+            if isinstance(vector, list):
+                item["embedding"] = b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode()
     return msgspec.json.encode(data)
 
 

@@ -73,6 +73,17 @@ class _Event(msgspec.Struct):
 _decode_event = msgspec.json.Decoder(_Event).decode
 
 
+_SEPARATORS = ((b"\xc2\x85", rb"\u0085"), (b"\xe2\x80\xa8", rb"\u2028"), (b"\xe2\x80\xa9", rb"\u2029"))
+
+
+def _escaped(data: bytes) -> bytes:
+    """The same JSON without Unicode's line separators, at which litellm cuts lines and loses what follows."""
+    for separator, escape in _SEPARATORS:
+        if separator in data:
+            data = data.replace(separator, escape)
+    return data
+
+
 class Closable(Protocol):
     """A response that can be given up."""
 
@@ -132,8 +143,7 @@ class Wire:
         try:
             for data in self._parser.feed(piece):
                 self._judge(data)
-                # JSON has no line breaks of its own, only between its parts.
-                good.append(event(data.replace(b"\n", b" ")))
+                good.append(event(_escaped(data)))
         except EventTooLarge:
             self._fault = broken_reply(self.request.model, "an event is too large")
         except UpstreamError as error:

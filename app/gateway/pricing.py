@@ -27,6 +27,8 @@ class Listing(msgspec.Struct, frozen=True):
 
     litellm_provider: str | None = None
     mode: str | None = None
+    supported_endpoints: list[str] | None = None
+    supports_reasoning: bool | None = None
     deprecation_date: str | None = None
     max_input_tokens: int | float | str | None = None
     max_output_tokens: int | float | str | None = None

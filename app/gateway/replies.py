@@ -3,12 +3,49 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
 from app.core.types import Usage
 from app.gateway.chat import Fields
+
+
+class Reading(Protocol):
+    """What a whole reply, or a part of a stream, says of itself, whatever its dialect."""
+
+    @property
+    def error(self) -> Any:
+        """What the upstream says went wrong, as in OpenAI's envelope; None where nothing did."""
+
+    @property
+    def error_status(self) -> int:
+        """HTTP status that `error` stands for."""
+
+    @property
+    def model(self) -> str | None: ...
+
+    @property
+    def text(self) -> str:
+        """Text of the first choice."""
+
+    @property
+    def finish_reason(self) -> str | None:
+        """In OpenAI's words, once the reply is all there."""
+
+    @property
+    def has_content(self) -> bool:
+        """True where a part of a stream carries more than a role: from there on no other model may take over."""
+
+    @property
+    def is_whole(self) -> bool:
+        """True for a whole reply, whatever it says."""
+
+    @property
+    def has_usage(self) -> bool: ...
+
+    def read_usage(self) -> tuple[Usage, Decimal | None] | None:
+        """Tokens used so far, normalised, and the cost where the upstream states one."""
 
 
 class _Details(msgspec.Struct):
@@ -36,6 +73,8 @@ class _Choice(msgspec.Struct):
     index: int = 0
     message: _Message | None = None
     delta: dict[str, Any] | None = None
+    text: Any = None
+    """In legacy completions."""
     finish_reason: str | None = None
 
 
@@ -76,7 +115,7 @@ class Reply(msgspec.Struct):
         """Text of the first choice."""
         for choice in self.choices or ():
             if choice.index == 0:
-                content = choice.message.content if choice.message else (choice.delta or {}).get("content")
+                content = choice.message.content if choice.message else (choice.delta or {}).get("content", choice.text)
                 return content if isinstance(content, str) else ""
         return ""
 
@@ -91,9 +130,19 @@ class Reply(msgspec.Struct):
         return any(
             value not in (None, "", [], {})
             for choice in self.choices or ()
-            for name, value in (choice.delta or {}).items()
+            for name, value in (choice.delta or {"text": choice.text}).items()
             if name != "role"
         )
+
+    @property
+    def is_whole(self) -> bool:
+        """True for a whole reply, whatever it says."""
+        return bool(self.choices)
+
+    @property
+    def error_status(self) -> int:
+        """HTTP status that `error` stands for: OpenAI states none."""
+        return 502
 
 
 _decode_reply = msgspec.json.Decoder(Reply).decode

@@ -16,7 +16,6 @@ import msgspec
 
 from app.gateway.attempts import ABANDONED, Attempts, WholeAnswer
 from app.gateway.call import OpenCall
-from app.gateway.chat import ChatRequest, Fields
 from app.gateway.decide import Decider, Review
 from app.gateway.upstream import UpstreamError
 from routers import Reply
@@ -29,12 +28,10 @@ class _Asker:
 
     attempts: Attempts
     call: OpenCall
-    chat: ChatRequest
-    fields: Fields
 
     async def vote(self, model: str) -> WholeAnswer | UpstreamError:
         try:
-            return await self.attempts.one(self.call, self.chat, self.fields, model)
+            return await self.attempts.one(self.call, model)
         except UpstreamError as error:
             return error
 
@@ -66,12 +63,12 @@ class Reviewer:
         self.decider = decider
         self.attempts = attempts
 
-    async def answer(self, call: OpenCall, chat: ChatRequest, fields: Fields, ruling: Review) -> WholeAnswer:
+    async def answer(self, call: OpenCall, ruling: Review) -> WholeAnswer:
         """The reply the router settles on; `call.decision` is then its last word.
 
         Raises `UpstreamError` where no model answers.
         """
-        asker, votes = _Asker(self.attempts, call, chat, fields), _Votes()
+        asker, votes = _Asker(self.attempts, call), _Votes()
         while (decision := ruling.decision) is not None and decision.review is not None:
             try:
                 models = next_models(decision, votes.replies, ruling.query)
@@ -108,7 +105,7 @@ class Reviewer:
         ranking += [ranked.model for ranked in ruling.record.ranking if ranked.model not in ranking]
         waiting = [model for model in ranking if model not in called]
         if waiting:
-            return await self.attempts.whole(call, asker.chat, asker.fields, waiting)
+            return await self.attempts.whole(call, waiting)
         if votes.answers:
             # Replies without words (a refusal, say) are better than none.
             call.model, answer = next(iter(votes.answers.items()))

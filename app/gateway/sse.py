@@ -48,5 +48,15 @@ class EventParser:
 
 
 def event(data: bytes) -> bytes:
-    """One event on the wire. `data` is compact JSON or `[DONE]`: it holds no line break."""
-    return b"data: " + data + b"\n\n"
+    """One event on the wire. `data` is JSON or `[DONE]`."""
+    return b"data: " + _in_one_line(data) + b"\n\n"
+
+
+def named_event(name: str, data: bytes) -> bytes:
+    """One event with its type, as Anthropic's dialect and OpenAI's Responses have it."""
+    return b"event: " + name.encode() + b"\ndata: " + _in_one_line(data) + b"\n\n"
+
+
+def _in_one_line(data: bytes) -> bytes:
+    """JSON that an upstream sent over several lines: its line breaks stand between its parts, never inside a string."""
+    return data.replace(b"\n", b" ") if b"\n" in data else data

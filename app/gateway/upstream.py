@@ -1,7 +1,8 @@
 """The port behind which providers are reached, and what can go wrong there.
 
 An upstream speaks OpenAI's chat dialect towards us whatever it speaks to its provider: a whole reply is the JSON of a
-chat completion, a stream yields the JSON of its chunks. Two real implementations reach providers (`direct`,
+chat completion, a stream yields the JSON of its chunks. Where a request has another `path`, the provider is asked in
+the dialect of that path, and so are request, reply and events. Two real implementations reach providers (`direct`,
 `litellm`); two answer by themselves (`recorded`, `simulated`).
 """
 
@@ -26,7 +27,8 @@ Blame = Literal["deployment", "limit", "nobody"]
 request was at fault."""
 
 FORWARDED = ("retry-after", "retry-after-ms")
-FORWARDED_PREFIX = "x-ratelimit-"
+FORWARDED_PREFIXES = ("x-ratelimit-", "anthropic-ratelimit-")
+CHAT_PATH = "/chat/completions"
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,10 @@ class UpstreamRequest:
     """Text of the last user message; recorded and simulated models look their answer up by it."""
     item: str | None = None
     """Id of the suite's item the client said this is, if it did."""
+    path: str = CHAT_PATH
+    """Of the endpoint, below the address of the provider."""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """Headers of the client's that go through to the provider."""
 
     def body(self) -> bytes:
         """The body to send."""
@@ -145,6 +151,9 @@ class _Rule:
     blame: Blame = "deployment"
 
 
+_TOO_LONG = re.compile(r"context length|prompt is too long", re.IGNORECASE)
+"""OpenAI's words, which many servers share, and Anthropic's."""
+
 _RULES: Mapping[int, _Rule] = {
     400: _Rule(400, "invalid_request_error", None, next_model=False, blame="nobody"),
     401: _Rule(401, "authentication_error", "invalid_api_key"),
@@ -208,7 +217,7 @@ def error_from_status(
         rule = _RULES.get(status, _Rule(502, "upstream_error", "upstream_error", retry=True))
     else:
         rule = _RULES.get(status, _Rule(status, "invalid_request_error", None, next_model=False, blame="nobody"))
-    if "context_length" in (code or "") or "context length" in said.lower():
+    if "context_length" in (code or "") or _TOO_LONG.search(said):
         code, rule = "context_length_exceeded", _Rule(400, "invalid_request_error", None, blame="nobody")
     elif status == 429 and "insufficient_quota" in (code, type):
         # No waiting helps: somebody has to pay.
@@ -275,7 +284,7 @@ def broken_reply(model: Model, what: str) -> UpstreamError:
 def forwarded(headers: Mapping[str, str]) -> dict[str, str]:
     """The headers of an upstream that a client can use: when to come back, and what is left of its limits."""
     lowered = ((name.lower(), value) for name, value in headers.items())
-    return {name: value for name, value in lowered if name in FORWARDED or name.startswith(FORWARDED_PREFIX)}
+    return {name: value for name, value in lowered if name in FORWARDED or name.startswith(FORWARDED_PREFIXES)}
 
 
 _SECRETS = re.compile(r"(?:sk|pk|rk|gsk|xai|key|AIza)[-_][\w*.\-]{6,}|AIza[\w\-]{10,}|Bearer\s+\S+")

@@ -20,7 +20,7 @@ def test_demo(program: Program) -> None:
         said = program.run("demo", "--port", str(port), "-o", "demo.html").stdout
     assert f"Port {port} is taken; using http://127.0.0.1:" in said
     assert "SIMULATED" in said.upper()
-    for name in ("cheapest", "uniform", "length", "knn", "ridge", "oracle", "zero router", "best single", "random"):
+    for name in ("cheapest", "uniform", "length", "ladder", "knn", "ridge", "oracle", "zero router", "best single", "random"):
         assert name in said
     page = (program.folder / "demo.html").read_text()
     assert "simulated" in page.lower()
@@ -32,7 +32,7 @@ def test_demo(program: Program) -> None:
             "SELECT count(*), count(DISTINCT (router, tradeoff, item)), count(*) FILTER (WHERE outcome = 'ok') "
             "FROM calls"
         ).fetchone()
-    assert found == (4320, 4320, 4320)
+    assert found == (5040, 5040, 5040)
 
 
 def test_what_stay_shows_works_when_pasted(program: Program) -> None:

@@ -1,0 +1,93 @@
+"""OpenAI's chat completions: nothing to translate."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from app.core.errors import HullspeedError
+from app.core.types import Attempt
+from app.gateway.catalog import CHAT
+from app.gateway.chat import Fields, parse_chat
+from app.gateway.dialects.base import Asked, Dialect, Reader, encoded
+from app.gateway.replies import Reading, read_reply, with_cost
+from app.gateway.sse import DONE, event
+
+if TYPE_CHECKING:
+    from app.gateway.attempts import WholeAnswer
+
+
+class Chat(Dialect):
+    """`POST /v1/chat/completions` (platform.openai.com/docs/api-reference/chat)."""
+
+    endpoint = CHAT
+
+    def parse(self, body: bytes) -> Asked:
+        return Asked(*parse_chat(body))
+
+    def reader(self) -> Reader:
+        return read_reply
+
+    def whole(self, asked: Asked, answer: WholeAnswer, cost: Decimal | None) -> bytes:
+        return with_model_and_cost(answer, cost)
+
+    def telling(self, asked: Asked, model: str, *, native: bool) -> ChatTelling:
+        return ChatTelling(model, usage=asked.chat.wants_usage)
+
+    def error_event(self, error: HullspeedError) -> bytes:
+        return event(error.envelope())
+
+
+def with_model_and_cost(answer: WholeAnswer, cost: Decimal | None) -> bytes:
+    """A whole reply as it came, but for the name of the model and the cost beside its usage."""
+    fields = answer.fields
+    fields["model"] = encoded(answer.attempt.model)
+    if "usage" in fields and answer.reply.read_usage() is not None:
+        fields["usage"] = with_cost(fields["usage"], cost)
+    return msgspec.json.encode(fields)
+
+
+class ChatTelling:
+    """The chunks of a stream, with usage once, at the end, where it is wanted."""
+
+    def __init__(self, model: str, *, usage: bool) -> None:
+        self.model = encoded(model)
+        self.usage = usage
+        self._last: Fields = {}
+
+    def say(self, reply: Reading, fields: Fields) -> bytes:
+        self._last = fields
+        if reply.has_usage and not reply.is_whole:
+            return b""
+        chunk = dict(fields)
+        chunk["model"] = self.model
+        chunk.pop("usage", None)
+        if self.usage:
+            chunk["usage"] = msgspec.Raw(b"null")
+        return event(msgspec.json.encode(chunk))
+
+    def end(self, attempt: Attempt, cost: Decimal | None) -> bytes:
+        if not self.usage:
+            return event(DONE)
+        kept = ("id", "object", "created", "service_tier", "system_fingerprint")
+        chunk: dict[str, object] = {name: self._last[name] for name in kept if name in self._last}
+        chunk |= {"model": self.model, "choices": [], "usage": usage_of(attempt, cost)}
+        return event(msgspec.json.encode(chunk)) + event(DONE)
+
+
+def usage_of(attempt: Attempt, cost: Decimal | None) -> dict[str, object]:
+    """OpenAI's usage object: the tokens of the attempt that answered, and the cost of the call."""
+    usage = attempt.usage
+    assert usage is not None
+    totals: dict[str, object] = {
+        "prompt_tokens": usage.prompt_tokens,
+        "completion_tokens": usage.completion_tokens,
+        "total_tokens": usage.prompt_tokens + usage.completion_tokens,
+        "prompt_tokens_details": {"cached_tokens": usage.cached_tokens},
+        "completion_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
+    }
+    if cost is not None:
+        totals["cost"] = msgspec.Raw(str(cost).encode())
+    return totals
