@@ -39,14 +39,14 @@ async def save(database: Database, suite: Suite, *, replace: bool = False) -> No
 
 
 async def load(database: Database, name: str) -> Suite:
-    """The suite called `name`; the bundled one is put there when it is first asked for. Raises `NotFound`."""
+    """The suite called `name`; a bundled one is put there when it is first asked for. Raises `NotFound`."""
     try:
         stored = await suites.load_suite(database, name)
     except NotFound:
-        if name != bundled.NAME:
+        if name not in bundled.NAMES:
             raise
         with contextlib.suppress(ConfigError):  # Somebody else has just put it there.
-            await save(database, bundled.load())
+            await save(database, bundled.load(name))
         stored = await suites.load_suite(database, name)
     outcomes = stored.outcomes
     return Suite(

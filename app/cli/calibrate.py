@@ -43,7 +43,7 @@ def calibrate(
         async with open_database(data_dir) as database:
             return await library.load(database, suite)
 
-    found = bundled.load() if suite == bundled.NAME else run_async(load())
+    found = bundled.load(suite) if suite in bundled.NAMES else run_async(load())
     queries = [found.items[row].as_query() for row in found.rows(split, seed)]
     try:
         calibrated = router.at_threshold(router.calibrate(queries, strong_share))

@@ -25,8 +25,8 @@ def tune(
         str | None, typer.Option(help="Comma-separated names of the catalog; default: all that routers may choose.")
     ] = None,
     suite: Annotated[
-        str, typer.Option("--suite", "-s", help="Suite whose items are asked; `basics` comes with Hullspeed.")
-    ] = "basics",
+        str, typer.Option("--suite", "-s", help="Suite whose items are asked; `tuning` comes with Hullspeed.")
+    ] = "tuning",
     router: Annotated[list[str] | None, typer.Option("--router", "-r", help="Router to try; may be repeated.")] = None,
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Folder for the artifact; replaced if it is one.")

@@ -74,7 +74,7 @@ def test_from_models_to_auto(program: Program) -> None:
             ]
         }
         (program.folder / "c.yaml").write_text("# mine\n" + yaml.safe_dump(config))
-        arguments = ("tune", "--config", "c.yaml", "-r", "knn", "-r", "ridge")
+        arguments = ("tune", "--config", "c.yaml", "--suite", "basics", "-r", "knn", "-r", "ridge")
         assert "confirm with --yes" in program.run(*arguments, code=2).stderr
         capped = program.run(*arguments, "--yes", "--max-cost", "0.005", code=1).stderr
         assert "the same command with a higher cap goes on from here" in capped
@@ -91,6 +91,16 @@ def test_from_models_to_auto(program: Program) -> None:
             assert reply.headers["x-hullspeed-router"] == "tuned"
             body = {"model": "auto", "messages": item.messages, "routing": {"target_cost": 0.5}}
             assert httpx.post(f"{served.url}/v1/decisions", json=body).status_code == 200
+
+
+def test_the_suite_made_for_it_is_asked_by_default(program: Program) -> None:
+    with program.serving("--recorded", "basics") as provider:
+        (program.folder / "c.yaml").write_text(
+            yaml.safe_dump({"model_list": [model(name, provider.url, 1e-7) for name in ("sim-nano", "sim-max")]})
+        )
+        said = program.run("tune", "--config", "c.yaml", code=2).stderr
+    assert f"{2 * len(bundled.load('tuning').items):,} calls to live providers" in " ".join(said.split())
+    assert "tuning" in program.run("bench", "list").stdout
 
 
 def test_errors(program: Program) -> None:

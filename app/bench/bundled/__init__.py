@@ -1,7 +1,9 @@
-"""The bundled suite `basics`: questions whose answers are computed, with the outcomes of the simulated models.
+"""The suites that come with Hullspeed: questions whose answers are computed.
 
-It needs no keys and no network: the demo runs on it, and the same replies come from the simulated upstream, so what a
-replay measures is what stands in the recorded outcomes.
+`basics` has the outcomes of the simulated models. It needs no keys and no network: the demo runs on it, and the same
+replies come from the simulated upstream, so what a replay measures is what stands in the recorded outcomes.
+
+`tuning` has no outcomes: `hullspeed tune` asks somebody's own models.
 """
 
 from __future__ import annotations
@@ -12,24 +14,60 @@ from types import MappingProxyType
 import msgspec
 import numpy as np
 
-from app.bench.bundled.lines import PATH, Line
+from app.bench.bundled.lines import Line, path_of
 from app.bench.graders import grade
 from app.bench.suite import Item, Recorded, Suite
 from app.gateway.simulated_models import MODELS, Answer, AnswerKey, Form, simulate
 
 NAME = "basics"
+"""The suite of the demo."""
+TUNING = "tuning"
+"""The suite that models are asked for tuning."""
+NAMES = (NAME, TUNING)
 FORMS: dict[str, Form] = {"json": "json", "exact": "alone"}
 
 
+def load(name: str = NAME) -> Suite:
+    """The bundled suite called `name`, one of `NAMES`."""
+    return _load(name)
+
+
 @cache
-def load() -> Suite:
-    """The suite with the outcomes of all simulated models, n items by m models in the order of the pool.
+def _load(name: str) -> Suite:
+    known = _lines(name)
+    simulated = name == NAME
+    said = f"{len(known)} computed questions in {len({line.category for line in known})} categories"
+    return Suite(
+        name=name,
+        items=tuple(
+            Item(
+                id=line.id,
+                category=line.category,
+                messages=[{"role": "user", "content": line.input}],
+                target=line.target,
+                grader=line.grader,
+            )
+            for line in known
+        ),
+        recorded=_simulated() if simulated else None,
+        simulated=simulated,
+        description=(
+            f"{said}. The recorded models are simulated: the figures show how routing works, not how any real model "
+            "does."
+            if simulated
+            else f"{said}, from easy to what strong models miss; without outcomes."
+        ),
+    )
+
+
+def _simulated() -> Recorded:
+    """The outcomes of all simulated models, n items by m models in the order of the pool.
 
     Quality is the item's grader on the simulated reply. Cost is USD: the exact decimal
     `price.input × prompt_tokens + price.output × completion_tokens`, then the nearest float, which is what the proxy
     bills for the same usage.
     """
-    known = _lines()
+    known = _lines(NAME)
     key = answer_key()
     models = list(MODELS.values())
     shape = (len(known), len(models))
@@ -47,30 +85,12 @@ def load() -> Suite:
     for matrix in (quality, cost, prompt_tokens, completion_tokens, replies):
         # The suite is shared by all who load it.
         matrix.setflags(write=False)
-    return Suite(
-        name=NAME,
-        items=tuple(
-            Item(
-                id=line.id,
-                category=line.category,
-                messages=[{"role": "user", "content": line.input}],
-                target=line.target,
-                grader=line.grader,
-            )
-            for line in known
-        ),
-        recorded=Recorded(tuple(MODELS), quality, cost, prompt_tokens, completion_tokens, replies),
-        simulated=True,
-        description=(
-            f"{len(known)} computed questions in {len({line.category for line in known})} categories. The recorded "
-            "models are simulated: the figures show how routing works, not how any real model does."
-        ),
-    )
+    return Recorded(tuple(MODELS), quality, cost, prompt_tokens, completion_tokens, replies)
 
 
 @cache
 def answer_key() -> AnswerKey:
-    """The key for `app.gateway.simulated_models.simulate`: every prompt of the suite with its answer."""
+    """The key for `app.gateway.simulated_models.simulate`: every prompt of `basics` with its answer."""
     return MappingProxyType(
         {
             line.input: Answer(
@@ -80,11 +100,11 @@ def answer_key() -> AnswerKey:
                 wrong=tuple(line.wrong),
                 form=FORMS.get(line.grader, "prose"),
             )
-            for line in _lines()
+            for line in _lines(NAME)
         }
     )
 
 
 @cache
-def _lines() -> tuple[Line, ...]:
-    return tuple(msgspec.json.decode(raw, type=Line) for raw in PATH.read_bytes().splitlines())
+def _lines(name: str) -> tuple[Line, ...]:
+    return tuple(msgspec.json.decode(raw, type=Line) for raw in path_of(name).read_bytes().splitlines())

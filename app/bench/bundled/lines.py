@@ -1,4 +1,4 @@
-"""The file of the bundled suite: where it lies and what one line of it holds."""
+"""The files of the bundled suites: where they lie and what one line of them holds."""
 
 from __future__ import annotations
 
@@ -6,11 +6,14 @@ from pathlib import Path
 
 import msgspec
 
-PATH = Path(__file__).with_name("basics.jsonl")
+
+def path_of(suite: str) -> Path:
+    """The file of a bundled suite."""
+    return Path(__file__).with_name(f"{suite}.jsonl")
 
 
-class Line(msgspec.Struct, frozen=True, kw_only=True):
-    """One line of the file: an item, and what the simulated models need to know of it."""
+class Line(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One line of a file: an item, and what is known of how hard it is."""
 
     id: str
     category: str
@@ -19,5 +22,7 @@ class Line(msgspec.Struct, frozen=True, kw_only=True):
     grader: str
     difficulty: float
     """In [0, 1]; what makes an item hard can be seen in its prompt (digits, steps, rows, letters)."""
-    wrong: list[str]
-    """Plausible wrong answers."""
+    wrong: list[str] = []
+    """Plausible wrong answers, where simulated models are to give them."""
+    steps: int = 0
+    """Lines of working that lead to the answer, about; 0 where nobody counted."""

@@ -1,4 +1,4 @@
-"""Second solutions, from the prompt alone: things that move, letters, programs. Each by another way than its maker's."""
+"""Second solutions, from the prompt alone and by another way than the maker's: things that move, letters, programs."""
 
 from __future__ import annotations
 
@@ -100,35 +100,28 @@ def machine(prompt: str) -> str:
     return str([*reversed(stack), *reversed(queue)])
 
 
+ROLLS = {
+    "north": ((1, 0, 0), (0, 0, 1), (0, -1, 0)),
+    "south": ((1, 0, 0), (0, 0, -1), (0, 1, 0)),
+    "east": ((0, 0, 1), (0, 1, 0), (-1, 0, 0)),
+    "west": ((0, 0, -1), (0, 1, 0), (1, 0, 0)),
+}
+"""Rotations of (east, north, up): up goes where the die is rolled."""
+
+
 def dice(prompt: str) -> str:
     """Rolls are rotation matrices."""
     top, north, east = numbers(found(r"lies with .*? east side", prompt)[0])
     assert len({top, north, east, 7 - top, 7 - north, 7 - east}) == 6
-    axes = {"north": (1, 2), "south": (2, 1), "east": (0, 2), "west": (2, 0)}
-    turned = np.eye(3, dtype=int)
     faces = {(1, 0, 0): east, (0, 1, 0): north, (0, 0, 1): top}
     faces |= {(-x, -y, -z): 7 - face for (x, y, z), face in faces.items()}
-
-    def face(*side: int) -> int:
-        x, y, z = (turned.T @ side).tolist()
-        return faces[x, y, z]
-
+    turned = np.eye(3, dtype=int)
     total = top
     for roll in found(r"at a time: (.*?)\. \(", prompt)[1].split(", "):
-        # The top goes where the die is rolled, and that side goes below.
-        to, below = axes[roll]
-        roller = np.eye(3, dtype=int)
-        roller[[to, below], [to, below]] = 0
-        roller[to, below], roller[below, to] = 1, -1
-        if roll in ("south", "west"):
-            to, below = below, to
-            roller = np.eye(3, dtype=int)
-            roller[[0, 2] if roll == "west" else [1, 2], [0, 2] if roll == "west" else [1, 2]] = 0
-            side = 0 if roll == "west" else 1
-            roller[side, 2], roller[2, side] = -1, 1
-        turned = roller @ turned
-        total += face(0, 0, 1)
-    return str([total, face(0, 0, 1), face(0, 1, 0), face(1, 0, 0)])
+        turned = np.array(ROLLS[roll]) @ turned
+        total += faces[tuple((turned.T @ (0, 0, 1)).tolist())]
+    sides = [faces[tuple((turned.T @ side).tolist())] for side in ((0, 0, 1), (0, 1, 0), (1, 0, 0))]
+    return str([total, *sides])
 
 
 def turning(prompt: str) -> str:
@@ -186,9 +179,9 @@ def edited(text: str, edit: str) -> str:
         one, two = found(r"every (\w) into (\w) and", edit).groups()
         return text.replace(one, "#").replace(two, one).replace("#", two)
     if edit.startswith("Delete"):
-        signs = list(text)
-        del signs[counts[0] - 1 :: counts[0]]
-        return "".join(signs)
+        left = list(text)
+        del left[counts[0] - 1 :: counts[0]]
+        return "".join(left)
     if edit.startswith("Of every"):
         return "".join(sign for place, sign in enumerate(text) if sign not in text[:place])
     if edit.startswith("Write"):
@@ -201,8 +194,8 @@ def edited(text: str, edit: str) -> str:
 def matches(prompt: str) -> str:
     """By RE2, which marks what it finds."""
     text, pattern = found(r"the text (\w+) for the regular expression (\S+) from", prompt).groups()
-    marked = pc.replace_substring_regex(pa.array([text]), pattern=f"({pattern})", replacement=r"<\1>")[0].as_py()
-    return str([match.start() - 2 * before for before, match in enumerate(re.finditer("<", marked))])
+    marked = pc.replace_substring_regex(pa.array([text]), pattern=f"({pattern})", replacement=r"<\1")[0].as_py()
+    return str([match.start() - before for before, match in enumerate(re.finditer("<", marked))])
 
 
 def ciphers(prompt: str) -> str:
@@ -215,9 +208,7 @@ def ciphers(prompt: str) -> str:
         secret = "".join(secret[places.index(place)] for place in range(len(secret)))
     shift = re.search(r"alphabet by (\d+) places", prompt)
     key = chr(97 + int(shift[1])) if shift else found(r"the key (\w+)", prompt)[1]
-    return "".join(
-        chr((ord(sign) - ord(by)) % 26 + 97) for sign, by in zip(secret, key * len(secret), strict=False)
-    )
+    return "".join(chr((ord(sign) - ord(by)) % 26 + 97) for sign, by in zip(secret, key * len(secret), strict=False))
 
 
 def printed(prompt: str) -> str:

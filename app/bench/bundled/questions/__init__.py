@@ -1,1 +1,1 @@
-"""Kinds of questions, one file per category."""
+"""Kinds of questions by suite, and what they share."""

@@ -17,12 +17,21 @@ class Question:
     prompt: str
     target: str
     grader: str
-    wrong: tuple[str, ...]
-    """Answers that somebody who slips would give; never the target."""
+    wrong: tuple[str, ...] = ()
+    """Answers that somebody who slips would give; never the target. Simulated models need them, real ones do not."""
+    steps: int = 0
+    """Lines of working that lead to the answer, about; 0 where nobody counted."""
 
 
 Maker = Callable[[Random, float], Question]
 """Makes a question of a level in [0, 1]: the higher, the more digits, steps, rows or letters it has."""
+
+
+def asked(task: str, answer: str) -> str:
+    """The prompt of a task with one short answer, whose form is said, so that no right answer is missed."""
+    return (
+        f'{task}\n\nThink first if you want, in few words. End with one line: "Answer:", then {answer}, nothing else.'
+    )
 
 
 def scaled(level: float, low: int, high: int) -> int:
@@ -82,4 +91,8 @@ def listed(words: Sequence[object]) -> str:
 NAMES = (
     "Ada", "Bruno", "Chidi", "Daria", "Emil", "Farah", "Goran", "Hana", "Ines", "Jonas", "Kira", "Luis", "Mona",
     "Nils", "Olga", "Pavel", "Quentin", "Rosa", "Samir", "Tilda", "Umar", "Vera", "Wanda", "Yusuf", "Zoe",
+)  # fmt: skip
+CITIES = (
+    "Bergen", "Porto", "Gdansk", "Lyon", "Graz", "Tartu", "Malmo", "Ghent", "Siena", "Varna", "Split", "Brno",
+    "Cork", "Turku", "Basel", "Vigo", "Leeds", "Bremen", "Lodz", "Patras", "Aarhus", "Kaunas", "Maribor", "Nantes",
 )  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 from random import Random
 
 from app.bench.bundled.questions.base import Maker, Question, distinct, misspelt, scaled, slips
-from app.bench.bundled.questions.strings import WORDS
+from app.bench.bundled.questions.basics.strings import WORDS
 
 
 def _asked(rng: Random, source: str) -> str:

@@ -4,12 +4,8 @@ from __future__ import annotations
 
 from random import Random
 
-from app.bench.bundled.questions.base import Maker, Question, distinct, listed, scaled, slips
+from app.bench.bundled.questions.base import CITIES, Maker, Question, distinct, listed, scaled, slips
 
-CITIES = (
-    "Bergen", "Porto", "Gdansk", "Lyon", "Graz", "Tartu", "Malmo", "Ghent", "Siena", "Varna", "Split", "Brno",
-    "Cork", "Turku", "Basel", "Vigo", "Leeds", "Bremen", "Lodz", "Patras", "Aarhus", "Kaunas", "Maribor", "Nantes",
-)  # fmt: skip
 COLUMNS = ("stock", "orders", "returns", "staff", "visits", "parcels", "bikes", "desks")
 
 Table = dict[str, dict[str, int]]

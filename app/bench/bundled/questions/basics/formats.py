@@ -7,8 +7,7 @@ from datetime import date
 from random import Random
 from typing import Any
 
-from app.bench.bundled.questions.base import NAMES, Maker, Question, distinct, scaled
-from app.bench.bundled.questions.lookup import CITIES
+from app.bench.bundled.questions.base import CITIES, NAMES, Maker, Question, distinct, scaled
 
 JOBS = ("baker", "nurse", "pilot", "welder", "tailor", "clerk", "diver", "farmer", "judge", "potter")
 FRUITS = (
