@@ -25,6 +25,7 @@ from app.api.decisions import decisions_api
 from app.api.errors import install_error_handlers
 from app.api.guard import Guard
 from app.api.models import models_api
+from app.api.openapi import description_api
 from app.api.ops import ops_api
 from app.api.request_ids import RequestIds
 from app.api.tokens import tokens_api
@@ -199,6 +200,7 @@ class Proxy:
         app.include_router(decisions_api(gateway.decider), dependencies=guarded)
         app.include_router(calls_api(self.database, self.ledger), dependencies=guarded)
         app.include_router(ops_api(self.metrics, self.readiness))
+        app.include_router(description_api(app, has_key=guard.has_key), dependencies=guarded)
         app.add_middleware(RequestIds)
         return app
 

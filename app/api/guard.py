@@ -20,6 +20,11 @@ class Guard:
     def __init__(self, key: str | None) -> None:
         self._key = None if key is None else key.encode()
 
+    @property
+    def has_key(self) -> bool:
+        """Whether requests need a key."""
+        return self._key is not None
+
     def check(self, headers: Iterable[tuple[bytes, bytes]]) -> str | None:
         """Raise `InvalidKey` unless the headers carry the key, or none is needed; the run that the key is tagged with.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Annotated, Any, TypeVar
 
 import msgspec
@@ -102,7 +102,7 @@ class ChatRequest(msgspec.Struct, frozen=True):
 
 Fields = dict[str, msgspec.Raw]
 """Top-level fields of a body, in order, still encoded."""
-Wire = TypeVar("Wire")
+Wire = TypeVar("Wire", bound=msgspec.Struct)
 
 _decode_chat = msgspec.json.Decoder(ChatRequest).decode
 _decode_fields = msgspec.json.Decoder(Fields).decode
@@ -128,7 +128,7 @@ def read_body(body: bytes, decode: Callable[[bytes], Wire], data: frozenset[str]
         raise _explain(str(error)) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidRequest(f"The body is not valid JSON: {error}. Send a JSON object.") from None
-    _refuse_steering(fields, data)
+    _refuse_steering(fields, data, read.__struct_fields__)
     return read, fields
 
 
@@ -167,15 +167,27 @@ def _explain(message: str) -> InvalidRequest:
     return InvalidRequest(f"`{param}`: {what[0].lower()}{what[1:]}.", param=param)
 
 
-def _refuse_steering(fields: Fields, data: frozenset[str]) -> None:
+def _refuse_steering(fields: Fields, data: frozenset[str], known: Collection[str]) -> None:
+    """`known`: fields that have been read whole already, but for what is unknown inside objects that are no data."""
     for name, raw in fields.items():
         if _normal(name) in REFUSED:
             raise _refused(name)
-        if name in data or name == "routing" or bytes(raw)[:1] not in b"{[":
+        is_data = name in data or name == "routing"
+        if name in known and (is_data or bytes(raw)[:1] not in b"{["):
             continue
-        found = _find_refused(msgspec.json.decode(raw), name)
+        value = _read_field(name, raw)
+        found = None if is_data else _find_refused(value, name)
         if found:
             raise _refused(found)
+
+
+def _read_field(name: str, raw: msgspec.Raw) -> Any:
+    # A field that nobody reads is not looked into at first: its numbers may be too large, its text half a surrogate.
+    try:
+        return msgspec.json.decode(raw)
+    except (msgspec.DecodeError, RecursionError) as error:
+        what = str(error)
+        raise InvalidRequest(f"`{name}`: {what[0].lower()}{what[1:]}.", param=name) from None
 
 
 def _find_refused(value: Any, path: str) -> str | None:

@@ -12,6 +12,8 @@ from app.mock.seen import Seen
 
 CREATED = 1_750_000_000
 """Fixed, so that two replies to one request are the same but for their ids."""
+MOST_CHOICES = 128
+"""OpenAI's bound on `n`."""
 
 _TYPES = {
     400: ("invalid_request_error", None),
@@ -56,6 +58,9 @@ class OpenAI(Dialect):
         if body.get("stream_options") is not None and not body.get("stream"):
             message = "The 'stream_options' parameter is only allowed when 'stream' is enabled."
             return HttpError(400, message, param="stream_options")
+        wanted = body.get("n")
+        if wanted is not None and not (isinstance(wanted, int) and 1 <= wanted <= MOST_CHOICES):
+            return HttpError(400, f"'n' must be between 1 and {MOST_CHOICES}.", param="n")
         return None
 
     def envelope(self, error: HttpError) -> Json:

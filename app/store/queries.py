@@ -18,6 +18,7 @@ from app.core.errors import InvalidRequest
 from app.core.types import Attempt, Call, CallOutcome, Price, RankedModel, Score, Usage
 from app.store.database import Database
 from app.store.tables import attempts, calls, results, scores
+from app.store.text import clean
 
 MAX_PAGE = 1000
 _TEXTS = 500
@@ -477,8 +478,9 @@ def is_id(value: str) -> bool:
 
 
 def _conditions(wanted: CallFilter) -> list[sa.ColumnElement[bool]]:
+    # Cleaned as what is stored was: Postgres refuses the rest in a question too.
     conditions = [
-        calls.c[name] == value
+        calls.c[name] == clean(value)
         for name in ("run", "model", "router", "outcome", "session")
         if (value := getattr(wanted, name)) is not None
     ]

@@ -63,6 +63,29 @@ async def test_bodies_that_are_not_json(proxy: Running, raw: bytes) -> None:
     assert (await proxy.call()).call.outcome == "rejected"
 
 
+VALUES = (b"1e999", b"[1e999]", b'{"y": [1e999]}', b'"\\ud800"', b"[" * 2000 + b"]" * 2000)
+TOLD = {
+    "/v1/chat/completions": b'"messages": [{"role": "user", "content": "x"}]',
+    "/v1/decisions": b'"messages": [{"role": "user", "content": "x"}]',
+    "/v1/completions": b'"prompt": "x"',
+    "/v1/messages": b'"max_tokens": 5, "messages": [{"role": "user", "content": "x"}]',
+    "/v1/responses": b'"input": "x"',
+    "/v1/embeddings": b'"input": "x"',
+}
+
+
+@pytest.mark.parametrize("path", TOLD)
+@pytest.mark.parametrize("name", ["x", "seed", "user", "tool_choice", "stream_options"])
+async def test_values_that_nobody_here_reads(proxy: Running, openai_server: FakeOpenAI, path: str, name: str) -> None:
+    """JSON by its grammar, and not to be read: it fails here, not where a chat is made of it or litellm called."""
+    for value in VALUES:
+        body = b'{"model": "small", "%s": %s, %s}' % (name.encode(), value, TOLD[path])
+        reply = await proxy.http.post(path, content=body)
+        assert reply.status_code == 400, (value[:20], reply.text)
+        assert "`" + name in reply.text or "not valid JSON" in reply.text, reply.text
+    assert not openai_server.chats
+
+
 @pytest.mark.parametrize("chunked", [False, True])
 async def test_too_large(proxy: Running, chunked: bool) -> None:
     body = json.dumps({"model": "small", "messages": [{"role": "user", "content": "x" * 20_000}]}).encode()

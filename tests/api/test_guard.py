@@ -9,7 +9,7 @@ from tests.fakes.openai_server import FakeOpenAI
 from tests.serving import StartProxy, models
 
 OPEN = ("/healthz", "/readyz", "/metrics")
-GUARDED = ("/v1/models", "/v1/models/small", "/v1/calls", "/v1/calls/x")
+GUARDED = ("/v1/models", "/v1/models/small", "/v1/calls", "/v1/calls/x", "/openapi.json")
 
 
 @pytest.mark.parametrize("source", ["environment", "master_key"])

@@ -88,6 +88,10 @@ async def test_bad_questions_to_the_ledger(start_proxy: StartProxy, openai_serve
     for body, param in (({"value": 2}, "value"), ({}, "value"), ({"value": 1, "nam": "x"}, "nam")):
         reply = await proxy.http.post(f"/v1/calls/{call}/scores", json=body)
         assert (reply.status_code, reply.json()["error"]["param"]) == (400, param)
+    for name in ("run", "model", "router", "session"):
+        # Postgres takes no NUL, neither to store nor to compare.
+        reply = await proxy.http.get("/v1/calls", params={name: "\x00"})
+        assert (reply.status_code, reply.json()["data"]) == (200, [])
     for params, param in (({"limit": 0}, "limit"), ({"since": "x"}, "since"), ({"cursor": "x"}, "cursor")):
         reply = await proxy.http.get("/v1/calls", params=params)
         assert (reply.status_code, reply.json()["error"]["param"]) == (400, param)

@@ -30,7 +30,9 @@ SHARED = frozenset(
 """Parameters that mean the same in a chat."""
 
 
-class _Request(msgspec.Struct, frozen=True):
+class CompletionsRequest(msgspec.Struct, frozen=True):
+    """The fields that Hullspeed reads."""
+
     model: str
     prompt: str | list[str | int | list[int]]
     """One or several, as text or as tokens."""
@@ -40,7 +42,7 @@ class _Request(msgspec.Struct, frozen=True):
     routing: RoutingOptions | None = None
 
 
-_decode_request = msgspec.json.Decoder(_Request).decode
+_decode_request = msgspec.json.Decoder(CompletionsRequest).decode
 
 
 class Completions(Dialect):

@@ -21,7 +21,9 @@ EMBEDDINGS = "/v1/embeddings"
 _PINNED = "vectors of two models cannot be compared"
 
 
-class _Request(msgspec.Struct, frozen=True):
+class EmbeddingsRequest(msgspec.Struct, frozen=True):
+    """The fields that Hullspeed reads."""
+
     model: str
     input: Any
     routing: RoutingOptions | None = None
@@ -35,7 +37,7 @@ class _Reply(Reply):
         return bytes(self.data)[:1] == b"["
 
 
-_decode_request = msgspec.json.Decoder(_Request).decode
+_decode_request = msgspec.json.Decoder(EmbeddingsRequest).decode
 _decode_reply = msgspec.json.Decoder(_Reply).decode
 _decode_fields = msgspec.json.Decoder(Fields).decode
 
