@@ -28,6 +28,8 @@ class _HttpError(HullspeedError):
 
 def respond(error: HullspeedError, headers: dict[str, str] | None = None) -> Response:
     """The envelope as a response."""
+    if error.retry_after is not None:
+        headers = {"retry-after": f"{error.retry_after:.0f}", **(headers or {})}
     return Response(error.envelope(), error.status, headers, media_type="application/json")
 
 
