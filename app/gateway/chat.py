@@ -100,6 +100,9 @@ class ChatRequest(msgspec.Struct, frozen=True):
         return frozenset(needed)
 
 
+_READ = frozenset({"messages", "tools", "functions", "response_format", "input"})
+"""Fields that may be large, and have been read whole with the request where they are data."""
+
 Fields = dict[str, msgspec.Raw]
 """Top-level fields of a body, in order, still encoded."""
 Wire = TypeVar("Wire")
@@ -123,12 +126,14 @@ def read_body(body: bytes, decode: Callable[[bytes], Wire], data: frozenset[str]
     Raises `InvalidRequest` that names the parameter: one of the wrong type, or one that would steer the call.
     """
     try:
+        # What is passed on as it came is not read by msgspec, so it would not be seen to be no UTF-8 (RFC 8259, 8.1).
+        body.decode()
         read, fields = decode(body), _decode_fields(body)
+        _refuse_steering(fields, data)
     except msgspec.ValidationError as error:
         raise _explain(str(error)) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidRequest(f"The body is not valid JSON: {error}. Send a JSON object.") from None
-    _refuse_steering(fields, data)
     return read, fields
 
 
@@ -171,9 +176,14 @@ def _refuse_steering(fields: Fields, data: frozenset[str]) -> None:
     for name, raw in fields.items():
         if _normal(name) in REFUSED:
             raise _refused(name)
-        if name in data or name == "routing" or bytes(raw)[:1] not in b"{[":
+        if name == "routing" or (name in data and name in _READ):
             continue
-        found = _find_refused(msgspec.json.decode(raw), name)
+        try:
+            value = msgspec.json.decode(raw)
+        except msgspec.ValidationError as error:
+            # Numbers that no float holds are JSON, and nobody could tell what they are to mean.
+            raise InvalidRequest(f"`{name}`: {str(error).lower()}.", param=name) from None
+        found = None if name in data else _find_refused(value, name)
         if found:
             raise _refused(found)
 

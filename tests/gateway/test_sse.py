@@ -26,6 +26,9 @@ def parse(*pieces: bytes) -> list[bytes]:
         (b"data: unfinished", []),
         (b"data\n\n", [b""]),
         (b"data: a:b\n\n", [b"a:b"]),
+        (b"data: a\r\r", [b"a"]),
+        (b"data: a\r\n\r\ndata: b\r\n\r", [b"a", b"b"]),
+        (b"\xef\xbb\xbfdata: a\n\n\xef\xbb\xbfdata: b\n\n", [b"a"]),
     ],
 )
 def test_events(raw: bytes, events: list[bytes]) -> None:
@@ -53,6 +56,23 @@ def test_never_raises(pieces: list[bytes]) -> None:
 def test_an_endless_line_is_refused() -> None:
     with pytest.raises(EventTooLarge):
         parse(*[b"x" * (MAX_EVENT_BYTES // 16)] * 20)
+
+
+def test_an_endless_event_is_refused() -> None:
+    parser = EventParser(100)
+    assert parser.feed(b"data: " + b"x" * 90 + b"\n\n") == [b"x" * 90], "within the limit"
+    with pytest.raises(EventTooLarge):
+        for _ in range(100):
+            parser.feed(b"data: x\n")
+
+
+def test_what_is_too_large_does_not_depend_on_the_cuts() -> None:
+    line = b"data: " + b"x" * 100 + b"\n\n"
+    for pieces in ([line], [line[:60], line[60:]]):
+        parser = EventParser(100)
+        with pytest.raises(EventTooLarge):
+            for piece in pieces:
+                parser.feed(piece)
 
 
 def test_what_is_written_is_what_is_read() -> None:
