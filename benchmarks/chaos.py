@@ -15,6 +15,9 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
+import ctypes
+import gc
 import json
 import multiprocessing
 import os
@@ -26,6 +29,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from multiprocessing.connection import Connection as Pipe
 from pathlib import Path
 from typing import Any, get_args
@@ -51,7 +55,7 @@ DIRECT = ("a", "b", "c")
 THROUGH_LITELLM = ("x", "y")
 ASKED = ("a", "b", "x", "auto/plain", "auto/pair", "auto/pair", "auto/far")
 """What clients ask for."""
-CLIENTS = 48
+CLIENTS = 96
 """At once."""
 PATIENCE = 30.0
 """Seconds after which a reply that has not ended is one that never will."""
@@ -63,6 +67,7 @@ UNSEEN = ("client_cancelled", "abandoned", "timeout")
 ROUTING = {
     "timeout": 1.0, "first_token_timeout": 0.6, "idle_timeout": 0.4, "stream_timeout": 2.0, "keep_alive": 0.2,
     "retries": 1, "retry_seconds": 4.0, "retry_budget": 1.0, "longest_pause": 0.6, "cooldown": 0.2,
+    "allowed_fails": 8,
     "fallback": ["b", "c"],
 }  # fmt: skip
 
@@ -106,19 +111,23 @@ class Pair(Router):
         self.models = models
 
     def route(self, query: Query) -> Decision:
-        return Decision(tuple(map(Choice, self.models)), "pair", ask=2, review=self._judge)
+        # Without those that are set aside just now.
+        models = [candidate.model for candidate in query.candidates if candidate.model in self.models]
+        if len(models) < 2:
+            return Decision(tuple(map(Choice, models)), "alone")
+        return Decision(tuple(map(Choice, models)), "pair", ask=2, review=partial(self._judge, models))
 
-    def _judge(self, replies: Sequence[Heard]) -> Decision:
+    def _judge(self, models: Sequence[str], replies: Sequence[Heard]) -> Decision:
         seen: set[int] = set()
         for reply in replies:
             kind = len(reply.text or "") // 20
             if reply.text is not None and kind in seen:
                 return Decision((), "agree", reply=reply.model)
             seen.add(kind)
-        waiting = self.models[len(replies) :]
+        waiting = models[len(replies) :]
         if waiting:
-            return Decision(tuple(map(Choice, waiting)), "third", review=self._judge)
-        return Decision((), "last", reply=self.models[-1])
+            return Decision(tuple(map(Choice, waiting)), "third", review=partial(self._judge, models))
+        return Decision((), "last", reply=models[-1])
 
 
 @dataclass(frozen=True)
@@ -143,7 +152,7 @@ def serve_in_child(pipe: Pipe, config: Path, url: str) -> None:
 
     async def run() -> None:
         proxy = Proxy(
-            Settings(data_dir=config.parent / "data", DATABASE_URL=url),  # type: ignore[call-arg, arg-type]
+            Settings(data_dir=config.parent / "data", DATABASE_URL=url),
             load_config(config),
             routers={"plain": FixedRouter("a"), "pair": Pair(*DIRECT), "far": Pair("x", "y", "a")},
         )
@@ -159,9 +168,13 @@ def serve_in_child(pipe: Pipe, config: Path, url: str) -> None:
 
 
 def _state(proxy: Proxy, flushed: bool) -> State:
+    # What is free must not count because the allocator keeps it for later.
+    gc.collect()
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     asking = sum(health.inflight for name in proxy.catalog for health in proxy.fleet.order(name))
-    files = len(os.listdir("/proc/self/fd"))
+    files = sum(1 for _ in Path("/proc/self/fd").iterdir())
     tasks = len(asyncio.all_tasks())
     return State(pages * os.sysconf("SC_PAGE_SIZE"), files, proxy.admission.inflight, asking, tasks, flushed)
 

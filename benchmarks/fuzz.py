@@ -49,8 +49,8 @@ SHOWN = 5
 
 PIECES = (
     b"data", b"data:", b"data: ", b"data:  x", b"data: [DONE]", b'data: {"a": 1}', b"event: x", b"id: 1", b"retry: 5",
-    b":", b": comment", b"x", b"datax: 1", b" data: 1", b"data : 1", "data: Zürich \U0001f600".encode(), b"\x00", b"\xff",
-    b"\xe2\x82", b"\xef\xbb\xbf", b"\xc2\x85", b"\x0b", b"\x0c", b"\x1c", "\u2028".encode(),
+    b":", b": comment", b"x", b"datax: 1", b" data: 1", b"data : 1", "data: Zürich \U0001f600".encode(), b"\x00",
+    b"\xff", b"\xe2\x82", b"\xef\xbb\xbf", b"\xc2\x85", b"\x0b", b"\x0c", b"\x1c", "\u2028".encode(),
 )  # fmt: skip
 ENDS = (b"\n", b"\r\n", b"\r", b"\n\n", b"\r\n\r\n", b"\r\r", b"\n\r", b"\r\n\n")
 
@@ -156,8 +156,9 @@ GOOD: Mapping[type[Dialect], list[dict[str, Any]]] = {
                          {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t", "content": [
                          {"type": "text", "text": "r"}], "is_error": True}]}],
             "tools": [{"name": "f", "input_schema": {"type": "object"}, "type": "custom"}], "stream": True,
-            "tool_choice": {"type": "tool", "name": "f", "disable_parallel_tool_use": True}, "metadata": {"user_id": "u"},
-            "thinking": {"type": "enabled", "budget_tokens": 2000}, "routing": {"target_cost": 0.5}, "top_k": 1,
+            "tool_choice": {"type": "tool", "name": "f", "disable_parallel_tool_use": True},
+            "metadata": {"user_id": "u"}, "thinking": {"type": "enabled", "budget_tokens": 2000},
+            "routing": {"target_cost": 0.5}, "top_k": 1,
         },
     ],
     Responses: [
@@ -190,8 +191,10 @@ GOOD: Mapping[type[Dialect], list[dict[str, Any]]] = {
 }  # fmt: skip
 """Bodies in which something is changed."""
 NAMES = ("role", "content", "type", "text", "api_key", "Api-Base", "model", "routing", "", "\x00", "ü", "input")
+TEXTS = ("\ud800", "\udfff\ud800", "user", "x" * 100, "\u2028", "auto", "[DONE]")
+BORDERS = (0, 1, -1, 2**63, 2**64)
 NUMBERS = ("1e999", "-0", "1" + "0" * 25, "1" + "0" * 5000, "-1e-999", "NaN", "0.1", "1.", "01", "9223372036854775808")
-DEPTHS = (5, 200, 480, 900, 940, 960, 980, 1000, 1100, 5000)
+DEPTHS = (5, 100, 200, 300, 400, 450, 480, 600, 800, 900, 940, 960, 980, 1000, 1100, 5000)
 
 
 def make_value(dice: random.Random, depth: int = 0) -> Any:
@@ -201,8 +204,8 @@ def make_value(dice: random.Random, depth: int = 0) -> Any:
         return [make_value(dice, depth + 1) for _ in range(dice.randrange(4))]
     if kind == 9:
         return {dice.choice(NAMES): make_value(dice, depth + 1) for _ in range(dice.randrange(4))}
-    simple = (None, True, False, dice.randint(-(2**70), 2**70), dice.choice((0, 1, -1, 2**63, 2**64)), dice.random(),
-              dice.choice(NAMES), dice.choice(("\ud800", "\udfff\ud800", "user", "x" * 100, "\u2028", "auto", "[DONE]")))  # fmt: skip
+    big = dice.randint(-(2**70), 2**70)
+    simple = (None, True, False, big, dice.choice(BORDERS), dice.random(), dice.choice(NAMES), dice.choice(TEXTS))
     return simple[kind]
 
 
@@ -238,7 +241,7 @@ def make_body(dice: random.Random, good: list[dict[str, Any]]) -> bytes:
         text = text[:at] + dice.randbytes(dice.randrange(4)) + text[at + dice.randrange(4) :]
     elif chance < 0.15:
         text = text.replace(b"null", dice.choice(NUMBERS).encode()).replace(b"1", dice.choice(NUMBERS).encode(), 1)
-    elif chance < 0.16:
+    elif chance < 0.17:
         text = _deepen(dice, text)
     return text
 

@@ -7,6 +7,7 @@ import pytest
 from app.core.errors import InvalidRequest
 from app.gateway.chat import parse_chat
 from app.gateway.dialects.completions import Completions
+from app.gateway.dialects.messages import Messages, count_tokens
 from benchmarks import fuzz
 
 
@@ -50,9 +51,14 @@ def test_a_completion_with_such_a_number_is_refused() -> None:
 
 
 def test_depth_is_refused_not_a_fault() -> None:
-    for depth in range(800, 1100, 7):
-        body = b'{"model":"m","messages":[{"role":"user"}],"x":' + b"[" * depth + b"]" * depth + b"}"
-        try:
-            parse_chat(body)
-        except InvalidRequest as error:
-            assert "not valid JSON" in error.message
+    refused = 0
+    for depth in range(300, 1100, 7):
+        deep = b"[" * depth + b"]" * depth
+        message = b'{"role":"user","content":[{"type":"text","text":' + deep + b"}]}"
+        body = b'{"model":"m","max_tokens":1,"messages":[' + message + b'],"metadata":' + deep + b"}"
+        for parse in (parse_chat, Messages().parse, count_tokens):
+            try:
+                parse(body)
+            except InvalidRequest:
+                refused += 1
+    assert refused

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from app.gateway.sse import MAX_EVENT_BYTES, EventParser, EventTooLarge, event
 
 
-def parse(*pieces: bytes) -> list[bytes]:
-    parser = EventParser()
+def parse(*pieces: bytes, most: int = MAX_EVENT_BYTES) -> list[bytes]:
+    parser = EventParser(most)
     return [data for piece in pieces for data in parser.feed(piece)]
 
 
@@ -59,20 +59,16 @@ def test_an_endless_line_is_refused() -> None:
 
 
 def test_an_endless_event_is_refused() -> None:
-    parser = EventParser(100)
-    assert parser.feed(b"data: " + b"x" * 90 + b"\n\n") == [b"x" * 90], "within the limit"
+    assert parse(b"data: " + b"x" * 90 + b"\n\n", most=100) == [b"x" * 90], "within the limit"
     with pytest.raises(EventTooLarge):
-        for _ in range(100):
-            parser.feed(b"data: x\n")
+        parse(*[b"data: x\n"] * 100, most=100)
 
 
 def test_what_is_too_large_does_not_depend_on_the_cuts() -> None:
     line = b"data: " + b"x" * 100 + b"\n\n"
     for pieces in ([line], [line[:60], line[60:]]):
-        parser = EventParser(100)
         with pytest.raises(EventTooLarge):
-            for piece in pieces:
-                parser.feed(piece)
+            parse(*pieces, most=100)
 
 
 def test_what_is_written_is_what_is_read() -> None:
