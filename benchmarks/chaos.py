@@ -40,6 +40,8 @@ from app.conform.check import Broken
 from app.conform.client import Base, Connection, Reply
 from app.core.config import load_config
 from app.core.settings import Settings
+from app.gateway.direct import DirectUpstream
+from app.gateway.litellm import LitellmUpstream
 from app.main import Proxy, bind, serving
 from app.mock.plan import Chaos, Dice
 from app.mock.replies import FaultKind
@@ -151,9 +153,13 @@ def serve_in_child(pipe: Pipe, config: Path, url: str) -> None:
     """Serve until told to stop; gives the base URL, then its `State` whenever it is asked."""
 
     async def run() -> None:
+        litellm = LitellmUpstream()
+        # Its import takes seconds, in which calls with timeouts as short as these would never go out.
+        await litellm.warm()
         proxy = Proxy(
             Settings(data_dir=config.parent / "data", DATABASE_URL=url),
             load_config(config),
+            upstreams={"direct": DirectUpstream(), "litellm": litellm},
             routers={"plain": FixedRouter("a"), "pair": Pair(*DIRECT), "far": Pair("x", "y", "a")},
         )
         sock = bind("127.0.0.1", 0)
@@ -354,8 +360,8 @@ class Findings:
     """Calls without a row whose client had left before it heard anything: their request may never have been read."""
     attempts: Counter[str] = field(default_factory=Counter)
     seen: Counter[str] = field(default_factory=Counter)
-    unseen: int = 0
-    """Attempts that were given up before the mock had their request."""
+    unseen: Counter[str] = field(default_factory=Counter)
+    """Attempts that were given up before the mock had their request, by how they may have ended."""
     early: State | None = None
     late: State | None = None
     problems: list[str] = field(default_factory=list)
@@ -386,7 +392,9 @@ def check_books(found: Findings, mock: Mock, url: str) -> None:
         missing = noted[key] - asked[key]
         if not 0 <= missing <= given_up[key]:
             found.problems.append(f"{key}: {noted[key]} attempts in the ledger, {asked[key]} requests at the mock")
-        found.unseen += max(missing, 0)
+        if missing > 0:
+            ends = {outcome for session, model, outcome in tried if (session, model) == key and outcome in UNSEEN}
+            found.unseen[" or ".join(sorted(ends))] += missing
         found.attempts[key[1]] += noted[key]
         found.seen[key[1]] += asked[key]
 
@@ -459,7 +467,7 @@ def show(found: Findings) -> None:
     print("attempts   ledger     mock")
     for model in (*DIRECT, *THROUGH_LITELLM):
         print(f"  {model:6}{found.attempts[model]:9,}{found.seen[model]:9,}")
-    print(f"  given up before the request was out: {found.unseen}")
+    print("  given up before the request was out:", ", ".join(f"{n} {end}" for end, n in found.unseen.items()) or 0)
     print("at           memory MiB    files    calls    asking    tasks")
     for title, at in (("20 %", early), ("100 %", late)):
         print(f"  {title:6}{at.rss / 2**20:15.1f}{at.files:9}{at.inflight:9}{at.asking:10}{at.tasks:9}")
