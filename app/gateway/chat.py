@@ -123,6 +123,8 @@ def read_body(body: bytes, decode: Callable[[bytes], Wire], data: frozenset[str]
     Raises `InvalidRequest` that names the parameter: one of the wrong type, or one that would steer the call.
     """
     try:
+        # What is passed on as it came is not read by msgspec, so it would not be seen to be no UTF-8 (RFC 8259, 8.1).
+        body.decode()
         read, fields = decode(body), _decode_fields(body)
     except msgspec.ValidationError as error:
         raise _explain(str(error)) from None

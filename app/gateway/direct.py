@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 
 import aiohttp
 
+from app.gateway.catalog import Model
 from app.gateway.sse import DONE, EventParser, EventTooLarge
 from app.gateway.upstream import (
     UpstreamError,
@@ -23,6 +24,8 @@ from app.gateway.upstream import (
 
 CONNECT_SECONDS = 10.0
 LARGE_BODY = 1 << 20
+MAX_REPLY_BYTES = 32 * 1024 * 1024
+"""Of a whole reply: a server that never ends must not fill the memory until its time is over."""
 ANTHROPIC_URL = "https://api.anthropic.com"
 ANTHROPIC_VERSION = "2023-06-01"
 """Sent where the client names none (docs.anthropic.com/en/api/versioning)."""
@@ -81,7 +84,7 @@ class DirectUpstream:
     async def complete(self, request: UpstreamRequest) -> UpstreamReply:
         response = await self._open(request, aiohttp.ClientTimeout(request.timeout, sock_connect=CONNECT_SECONDS))
         try:
-            body = await response.read()
+            body = await _body(request, response)
         except (TimeoutError, aiohttp.ServerTimeoutError):
             raise timed_out(request.model, request.timeout) from None
         except (aiohttp.ClientError, OSError) as error:
@@ -136,11 +139,28 @@ def _payload(body: bytes) -> bytes | io.BytesIO:
     return io.BytesIO(body) if len(body) > LARGE_BODY else body
 
 
+async def _body(request: UpstreamRequest, response: aiohttp.ClientResponse) -> bytes:
+    """The whole body. Raises `UpstreamError` where it is too large."""
+    parts: list[bytes] = []
+    size = 0
+    async for part in response.content.iter_any():
+        parts.append(part)
+        size += len(part)
+        if size > MAX_REPLY_BYTES:
+            raise too_large(request.model, MAX_REPLY_BYTES)
+    return b"".join(parts)
+
+
+def too_large(model: Model, most: int) -> UpstreamError:
+    """The error for a reply of more than `most` bytes."""
+    return broken_reply(model, f"it is larger than {most >> 20} MiB")
+
+
 async def _refusal(request: UpstreamRequest, response: aiohttp.ClientResponse) -> UpstreamError:
     try:
         async with asyncio.timeout(CONNECT_SECONDS):
-            body = await response.read()
-    except (TimeoutError, aiohttp.ClientError, OSError):
+            body = await _body(request, response)
+    except (TimeoutError, aiohttp.ClientError, OSError, UpstreamError):
         body = b""
     finally:
         response.release()

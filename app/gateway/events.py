@@ -40,7 +40,8 @@ class EventStream:
         self._last = self._loop.time()
         self._writing = 0
         self._beating: asyncio.Task[None] | None = None
-        self._timer: asyncio.TimerHandle | None = self._loop.call_later(interval, self._beat)
+        self._stopped = False
+        self._timer = self._loop.call_later(interval, self._beat)
 
     async def open(self) -> None:
         """Send the head now, unless that is done."""
@@ -70,14 +71,18 @@ class EventStream:
 
     def stop(self) -> None:
         """No more comments; called whatever becomes of the stream."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._stopped = True
+        self._timer.cancel()
 
     def _beat(self) -> None:
         silent = self._loop.time() - self._last
         due = silent >= self._interval
         # A client that does not read gets no comment on top.
         if due and not self._writing:
-            self._beating = self._loop.create_task(self.write(self._sign))
+            self._beating = self._loop.create_task(self._say())
         self._timer = self._loop.call_later(self._interval if due else self._interval - silent, self._beat)
+
+    async def _say(self) -> None:
+        # Since the timer rang, the stream may have been given up, and a whole error have gone out in its place.
+        if not self._stopped:
+            await self.write(self._sign)

@@ -15,7 +15,7 @@ from typing import Any, cast
 
 import httpx
 
-from app.gateway.direct import CONNECT_SECONDS, describe
+from app.gateway.direct import CONNECT_SECONDS, MAX_REPLY_BYTES, describe, too_large
 from app.gateway.litellm_wire import Wire
 from app.gateway.upstream import UpstreamError, broken_reply, timed_out, unreachable
 
@@ -73,12 +73,16 @@ class _Tee(httpx.AsyncByteStream):
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         wire, pieces = self._wire, self._response.aiter_bytes()
+        size = 0
         try:
             while True:
                 async with asyncio.timeout(wire.read_limit):
                     piece = await anext(pieces, None)
                 if piece is None:
                     break
+                size += len(piece)
+                if size > MAX_REPLY_BYTES and not wire.request.stream:
+                    raise wire.fail(too_large(wire.request.model, MAX_REPLY_BYTES))
                 seen = wire.read(piece)
                 if seen:
                     yield seen

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 MAX_EVENT_BYTES = 16 * 1024 * 1024
 DONE = b"[DONE]"
+BOM = b"\xef\xbb\xbf"
+"""May stand at the very beginning of a stream, and says nothing."""
 
 
 class EventTooLarge(ValueError):
@@ -18,19 +20,35 @@ class EventTooLarge(ValueError):
 class EventParser:
     """Cuts a byte stream into the `data` of its events."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int = MAX_EVENT_BYTES) -> None:
+        """`most`: bytes that one line, or the data of one event, may have."""
+        self._most = most
         self._buffer = b""
         self._data: list[bytes] = []
+        self._size = 0
+        self._begun = False
+        self._after_cr = False
 
     def feed(self, chunk: bytes) -> list[bytes]:
-        """The events that `chunk` completes, in order."""
-        lines = (self._buffer + chunk).splitlines(keepends=True)
+        """The events that `chunk` completes, in order. Raises `EventTooLarge`."""
+        if not chunk:
+            return []
+        if self._after_cr:
+            # A CR ends its line at once, whatever follows: the LF of a CRLF may be long in coming.
+            chunk, self._after_cr = chunk.removeprefix(b"\n"), False
+        buffer = self._buffer + chunk
+        if not self._begun:
+            if len(buffer) < len(BOM) and BOM.startswith(buffer):
+                self._buffer = buffer
+                return []
+            buffer, self._begun = buffer.removeprefix(BOM), True
+        lines = buffer.splitlines(keepends=True)
         self._buffer = b""
-        if lines and not lines[-1].endswith(b"\n"):
-            # A CR at the very end may be the first half of a CRLF: wait for what follows.
+        if lines and not lines[-1].endswith((b"\n", b"\r")):
             self._buffer = lines.pop()
-            if len(self._buffer) > MAX_EVENT_BYTES:
+            if len(self._buffer) > self._most:
                 raise EventTooLarge
+        self._after_cr = bool(lines) and not self._buffer and lines[-1].endswith(b"\r")
         events: list[bytes] = []
         for line in lines:
             self._take(line.rstrip(b"\r\n"), events)
@@ -40,11 +58,14 @@ class EventParser:
         if not line:
             if self._data:
                 events.append(b"\n".join(self._data))
-                self._data = []
+                self._data, self._size = [], 0
             return
         name, _, value = line.partition(b":")
         if name == b"data":
             self._data.append(value.removeprefix(b" "))
+            self._size += len(line)
+        if len(line) > self._most or self._size > self._most:
+            raise EventTooLarge
 
 
 def event(data: bytes) -> bytes:

@@ -20,7 +20,18 @@ def test_demo(program: Program) -> None:
         said = program.run("demo", "--port", str(port), "-o", "demo.html").stdout
     assert f"Port {port} is taken; using http://127.0.0.1:" in said
     assert "SIMULATED" in said.upper()
-    for name in ("cheapest", "uniform", "length", "ladder", "knn", "ridge", "oracle", "zero router", "best single", "random"):
+    for name in (
+        "cheapest",
+        "uniform",
+        "length",
+        "ladder",
+        "knn",
+        "ridge",
+        "oracle",
+        "zero router",
+        "best single",
+        "random",
+    ):
         assert name in said
     page = (program.folder / "demo.html").read_text()
     assert "simulated" in page.lower()

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from app.mock.server import Mock
 from tests.fakes.openai_server import FakeOpenAI
 from tests.fakes.replies import Answer, Fault, Gate, HttpError, rate_limited
 from tests.serving import StartProxy, models
@@ -266,3 +267,20 @@ async def test_a_slow_reader_is_not_the_upstreams_fault(start_proxy: StartProxy,
         async for chunk in chunks:
             received += chunk
     assert received.endswith(b"data: [DONE]\n\n")
+
+
+@pytest.mark.parametrize("provider", ["openai", "anthropic"])
+async def test_a_whole_reply_without_end_is_cut_before_it_fills_the_memory(
+    start_proxy: StartProxy, provider: str
+) -> None:
+    async with Mock() as mock:
+        mock.on("a", Fault("endless"))
+        url = f"http://127.0.0.1:{await mock.listen()}" + ("/v1" if provider == "openai" else "")
+        params = {"model": f"{provider}/a", "api_base": url, "api_key": "k"}
+        proxy = await start_proxy({"model_list": [{"model_name": "a", "litellm_params": params}]})
+        reply = await proxy.chat("a", max_tokens=5)
+        assert reply.status_code == 502
+        assert "larger than" in reply.json()["error"]["message"]
+        (seen,) = mock.chats
+        assert await seen.over()
+        assert seen.disconnected

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from app.gateway.sse import MAX_EVENT_BYTES, EventParser, EventTooLarge, event
 
 
-def parse(*pieces: bytes) -> list[bytes]:
-    parser = EventParser()
+def parse(*pieces: bytes, most: int = MAX_EVENT_BYTES) -> list[bytes]:
+    parser = EventParser(most)
     return [data for piece in pieces for data in parser.feed(piece)]
 
 
@@ -26,6 +26,9 @@ def parse(*pieces: bytes) -> list[bytes]:
         (b"data: unfinished", []),
         (b"data\n\n", [b""]),
         (b"data: a:b\n\n", [b"a:b"]),
+        (b"data: a\r\r", [b"a"]),
+        (b"data: a\r\n\r\ndata: b\r\n\r", [b"a", b"b"]),
+        (b"\xef\xbb\xbfdata: a\n\n\xef\xbb\xbfdata: b\n\n", [b"a"]),
     ],
 )
 def test_events(raw: bytes, events: list[bytes]) -> None:
@@ -53,6 +56,19 @@ def test_never_raises(pieces: list[bytes]) -> None:
 def test_an_endless_line_is_refused() -> None:
     with pytest.raises(EventTooLarge):
         parse(*[b"x" * (MAX_EVENT_BYTES // 16)] * 20)
+
+
+def test_an_endless_event_is_refused() -> None:
+    assert parse(b"data: " + b"x" * 90 + b"\n\n", most=100) == [b"x" * 90], "within the limit"
+    with pytest.raises(EventTooLarge):
+        parse(*[b"data: x\n"] * 100, most=100)
+
+
+def test_what_is_too_large_does_not_depend_on_the_cuts() -> None:
+    line = b"data: " + b"x" * 100 + b"\n\n"
+    for pieces in ([line], [line[:60], line[60:]]):
+        with pytest.raises(EventTooLarge):
+            parse(*pieces, most=100)
 
 
 def test_what_is_written_is_what_is_read() -> None:

@@ -141,9 +141,17 @@ def chat_of(body: dict[str, Any], routing: RoutingOptions | None) -> tuple[ChatR
         refuse_several_aims(routing)
     try:
         chat = msgspec.convert(body, ChatRequest)
+        fields = {name: encoded(value) for name, value in body.items()}
     except msgspec.ValidationError as error:
         raise InvalidRequest(f"The request cannot be read: {error}.") from None
-    return msgspec.structs.replace(chat, routing=routing), {name: encoded(value) for name, value in body.items()}
+    except RecursionError:
+        raise too_deep() from None
+    return msgspec.structs.replace(chat, routing=routing), fields
+
+
+def too_deep() -> InvalidRequest:
+    """The error for a body whose parts lie too deep in each other to be translated."""
+    return InvalidRequest("The body is nested too deeply; send a flatter one.")
 
 
 def has(fields: Fields, name: str) -> bool:

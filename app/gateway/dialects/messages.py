@@ -10,7 +10,7 @@ import msgspec
 from app.core.errors import HullspeedError, InvalidRequest
 from app.gateway.catalog import MESSAGES
 from app.gateway.chat import Fields, read_body
-from app.gateway.dialects.base import Asked, Dialect, Native, Reader, Telling, chat_of, encoded
+from app.gateway.dialects.base import Asked, Dialect, Native, Reader, Telling, chat_of, encoded, too_deep
 from app.gateway.dialects.chat import with_model_and_cost
 from app.gateway.dialects.messages_reply import TYPES, ChatToMessages, MessagesReader, NativeTelling, message_of
 from app.gateway.dialects.messages_request import DATA, MessagesRequest, Translation, is_unsigned, translate
@@ -74,7 +74,10 @@ def count_tokens(body: bytes) -> int:
 
 def _read(body: bytes) -> tuple[MessagesRequest, Fields, Translation]:
     request, fields = read_body(body, _decode_request, DATA)
-    return request, fields, translate(request)
+    try:
+        return request, fields, translate(request)
+    except RecursionError:
+        raise too_deep() from None
 
 
 def _signed(message: dict[str, Any]) -> dict[str, Any]:
