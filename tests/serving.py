@@ -102,7 +102,7 @@ async def proxies(database: Database, folder: Path) -> AsyncIterator[StartProxy]
 
 
 def read_config(folder: Path, config: Mapping[str, Any]) -> Config:
-    """A config as it would be read from a file; nothing is retried unless it says so, so that tests see each failure."""
+    """A config as it would be read from a file; nothing is retried unless it says so: tests look at each failure."""
     path = folder / "hullspeed.yaml"
     routing = {"retries": 0, **config.get("routing", {})}
     path.write_text(yaml.safe_dump({**config, "routing": routing}, sort_keys=False))

@@ -44,7 +44,7 @@ class Patience:
         self._since = self._loop.time()
 
     def rest(self) -> None:
-        """A chunk is there: as long as nobody waits, the clock stands still. A slow reader is not the stream's fault."""
+        """A chunk is there. While nobody waits the clock stands still: a slow reader is not the stream's fault."""
         self._since = None
 
     def _due(self, now: float) -> float:
