@@ -51,7 +51,7 @@ class Sentences:
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """The numbers as an artifact keeps them."""
-        return {"centre": self.centre, "axes": self.axes}
+        return {"sentence_centre": self.centre, "sentence_axes": self.axes}
 
     def documents(self) -> dict[str, Any]:
         """The texts as an artifact keeps them."""
@@ -97,8 +97,8 @@ def read_space(artifact: Artifact) -> Space:
     names = artifact.texts("embedder")
     if len(names) != 1:
         raise ArtifactError(f"{artifact.folder / 'embedder.json'} does not name one embedder; train the router again")
-    centre = artifact.array("centre", "f", None)
-    return Sentences(names[0], centre, artifact.array("axes", "f", len(centre), None))
+    centre = artifact.array("sentence_centre", "f", None)
+    return Sentences(names[0], centre, artifact.array("sentence_axes", "f", len(centre), None))
 
 
 def needed_by(space: Space) -> str | None:

@@ -19,7 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
-from typing import Any, Protocol
+from typing import Protocol
 
 import msgspec
 import numpy as np
@@ -33,6 +33,7 @@ from app.gateway.dialects.embeddings import Embeddings
 from app.gateway.pricing import cost_of
 from app.gateway.replies import estimate
 from app.gateway.upstream import Upstream, UpstreamRequest
+from routers import Router
 
 Vector = NDArray[np.float32]
 
@@ -243,9 +244,13 @@ class Cache:
                 done += 1
                 on_done(done)
 
-        async with asyncio.TaskGroup() as group:
-            for _ in range(SIDE_BY_SIDE):
-                group.create_task(work())
+        workers = [asyncio.create_task(work()) for _ in range(SIDE_BY_SIDE)]
+        try:
+            await asyncio.gather(*workers)
+        finally:
+            for worker in workers:
+                worker.cancel()
+            await asyncio.gather(*workers, return_exceptions=True)
         if len({len(vector) for vector in found}) > 1:
             raise EmbeddingFailed(f"embedder `{self.name}` gave vectors of different lengths")
         return np.array(found, np.float32).reshape(len(texts), -1)
@@ -299,13 +304,14 @@ def _embedding_model(name: str, catalog: Catalog) -> Model:
     return model
 
 
-def check_needs(needed: Mapping[str, str | None], embedder: Cache | None) -> None:
-    """Raise `ConfigError` where a router was trained with embeddings that are not to be had; `needed`: by its name."""
-    for router, wanted in needed.items():
-        if wanted is not None and (embedder is None or embedder.name != wanted):
-            there = "nothing" if embedder is None else f"`{embedder.name}`"
+def check_needs(routers: Mapping[str, Router], embedder: str | None, key: str = "routing.embedding") -> None:
+    """Raise `ConfigError` where a router was trained with other embeddings than `embedder`'s, which `key` sets."""
+    for name, router in routers.items():
+        wanted = router.needs_embedding
+        if wanted not in (None, embedder):
+            there = f"`{embedder}`" if embedder else "none"
             raise ConfigError(
-                f"routing.embedding: router `{router}` was trained with embeddings of `{wanted}`, and {there} is set "
-                "up: name the same embedder and tokens, or train the router again",
-                param="routing.embedding",
+                f"{key}: router `{name}` was trained with embeddings of `{wanted}`, and there is {there}: "
+                "name the same embedder and tokens, or train the router again",
+                param=key,
             )
