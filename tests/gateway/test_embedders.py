@@ -19,7 +19,7 @@ from routers import Router
 from routers.knn import KnnRouter
 from tests.fakes.openai_server import FakeOpenAI
 from tests.routers.toy import outcomes
-from tests.serving import Running, StartProxy, models
+from tests.serving import StartProxy, models
 from tests.tiny_onnx import TABLE, WORDS, write_model
 
 
@@ -182,7 +182,9 @@ async def test_a_late_embedder_leaves_the_means(start_proxy: StartProxy) -> None
     embedder = Gated()
     router = trained("gated", np.eye(40, 2) + 0.5)
     cache = Cache(embedder, 10)
-    proxy = await start_proxy({**by_model("http://127.0.0.1:9/v1", deadline=0.05)}, routers={"knn": router}, embedder=cache)
+    proxy = await start_proxy(
+        {**by_model("http://127.0.0.1:9/v1", deadline=0.05)}, routers={"knn": router}, embedder=cache
+    )
     body = {"model": "auto/knn", "messages": [{"role": "user", "content": "moon"}]}
     late = (await proxy.http.post("/v1/decisions", json=body)).json()
     assert late["reason"] == "no embedding"
