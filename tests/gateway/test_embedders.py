@@ -131,8 +131,8 @@ async def test_a_failure_is_not_kept_and_too_many_are_refused() -> None:
     assert all(isinstance(found, EmbeddingFailed) for found in await asyncio.gather(*tasks, return_exceptions=True))
     embedder.broken = False
     assert (await cache.embed("0")).vector.shape == (2,)
+    embedder.broken = True
     with pytest.raises(HullspeedError):
-        embedder.broken = True
         await cache.embed_all(["x", "y"])
     embedder.broken = False
     assert (await cache.embed_all(["x", "y"])).shape == (2, 2)
@@ -169,13 +169,15 @@ async def test_a_model_embeds_once_and_its_cost_counts(start_proxy: StartProxy, 
         assert reply.headers["x-hullspeed-reason"] == "predicted"
     assert embeddings_asked(openai_server) == 1
     first, second = sorted([found.call for found in await proxy.calls()], key=lambda call: call.started_at)
-    assert [attempt.model for attempt in first.attempts][0] == "embed"
     assert len(first.attempts) == 2
+    assert first.attempts[0].model == "embed"
     assert len(second.attempts) == 1
     paid = first.attempts[0].cost_usd
-    assert paid is not None and paid > 0
+    assert paid is not None
+    assert paid > 0
     assert first.cost_usd == sum((attempt.cost_usd or Decimal(0) for attempt in first.attempts), Decimal(0))
-    assert first.decision is not None and "embedding" not in first.decision.detail
+    assert first.decision is not None
+    assert "embedding" not in first.decision.detail
 
 
 async def test_a_late_embedder_leaves_the_means(start_proxy: StartProxy) -> None:
