@@ -43,6 +43,7 @@ from app.gateway.dialects.embeddings import Embeddings
 from app.gateway.dialects.messages import Messages
 from app.gateway.dialects.responses import Responses
 from app.gateway.direct import DirectUpstream
+from app.gateway.embedders import Cache, build_embedder, check_needs
 from app.gateway.entries import artifact_folder, build_attempts, build_entries, build_rules
 from app.gateway.flow import Gateway
 from app.gateway.health import Fleet, HealthRules
@@ -101,12 +102,13 @@ class Proxy:
         upstreams: Mapping[str, Upstream] | None = None,
         routers: Mapping[str, Router] | None = None,
         database: Database | None = None,
+        embedder: Cache | None = None,
         environ: Mapping[str, str] = os.environ,
     ) -> None:
-        """`catalog`, `upstreams`, `routers` and `database` are given by a bench run or the demo; otherwise they are
-        made from settings and config. Raises `ConfigError`."""
+        """`catalog`, `upstreams`, `routers`, `database` and `embedder` are given by a bench run or the demo; otherwise
+        they are made from settings and config. Raises `ConfigError`."""
         self.settings = settings
-        self._given, self._environ = (catalog, routers), environ
+        self._given, self._environ = (catalog, routers, embedder), environ
         self.metrics = Metrics()
         self.upstreams = upstreams or {"direct": DirectUpstream(), "litellm": LitellmUpstream()}
         self._own_database = database is None
@@ -157,7 +159,7 @@ class Proxy:
 
     def _set_up(self, config: Config, known: Mapping[str, RouterEntry] | None = None) -> Setup:
         """All that is made of a config; changes nothing that serves. Raises `ConfigError`."""
-        settings, (catalog, routers) = self.settings, self._given
+        settings, (catalog, routers, embedder) = self.settings, self._given
         if catalog is None:
             make = catalog_from_config if config.model_list else _catalog_without_config
             catalog = make(config, self._environ)
@@ -171,8 +173,10 @@ class Proxy:
                 "(or general_settings.master_key in the config), or bind 127.0.0.1."
             )
         entries = build_entries(config, routers, known)
+        embedder = embedder or build_embedder(config.routing.embedding, catalog, self.upstreams, config.source)
+        check_needs({name: entry.router for name, entry in entries.items()}, embedder.name if embedder else None)
         fleet = Fleet(catalog, HealthRules(config.routing.allowed_fails, config.routing.cooldown))
-        decider = Decider(fleet, entries, build_rules(config, catalog, entries))
+        decider = Decider(fleet, entries, build_rules(config, catalog, entries), embedder)
         gateway = Gateway(
             decider=decider,
             attempts=build_attempts(config.routing, catalog, self.upstreams, fleet),

@@ -151,7 +151,7 @@ class BanditRouter(TrainableRouter, LearningRouter):
         router = cls()
         router._begin(
             settings,
-            Inputs.fit(outcomes.prompts, outcomes.lengths, seed=settings.seed),
+            Inputs.fit(outcomes.words_only(), seed=settings.seed),
             pool,
             TrainedOn.of(outcomes),
             {},
@@ -305,8 +305,9 @@ def _basis(inputs: Inputs, width: int) -> str:
     hasher = hashlib.blake2b(f"{width}".encode(), digest_size=6)
     for array in inputs.arrays().values():
         hasher.update(np.ascontiguousarray(array).tobytes())
-    for text in (*inputs.embedding.terms, *sorted(inputs.embedding.wrappers)):
-        hasher.update(text.encode("utf-8", "surrogatepass") + b"\0")
+    for texts in inputs.embedding.documents().values():
+        for text in texts:
+            hasher.update(text.encode("utf-8", "surrogatepass") + b"\0")
     return hasher.hexdigest()
 
 

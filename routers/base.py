@@ -87,6 +87,9 @@ class Query:
     """True where somebody asks why: a router may then take the time to tell in `Decision.detail`."""
     max_latency: float | None = None
     """Most seconds until the reply; a plan that asks one model after another must fit into it."""
+    embedding: NDArray[np.float32] | None = None
+    """Sentence embedding of `text` by the embedder that the router needs (`Router.needs_embedding`), a unit vector of
+    shape (e,); None where it needs none or none was to be had in time."""
 
     @cached_property
     def text(self) -> str:
@@ -172,6 +175,11 @@ class Router(ABC):
     are run in a thread, where the deadline can be kept."""
     bench_only: ClassVar[bool] = False
     """True for a router that knows what it could not know when serving (the oracle)."""
+
+    @property
+    def needs_embedding(self) -> str | None:
+        """Name of the embedder whose vectors the router was trained with; None: it asks for none."""
+        return None
 
     def named_models(self) -> tuple[str, ...]:
         """Models that the router's own parameters name: who serves it checks that they exist."""

@@ -103,8 +103,9 @@ class CascadeRouter(TrainableRouter):
         if outcomes.replies is None or not any(reply is not None for reply in outcomes.replies.flat):
             raise ValueError("router 'cascade' learns from replies, and the outcomes hold none: record them first")
         pool, known = Pool.of(outcomes), known_cells(outcomes)
-        inputs = Inputs.fit(outcomes.prompts, outcomes.lengths, seed=settings.seed)
-        rows = inputs.of_many(outcomes.prompts, outcomes.lengths)
+        words = outcomes.words_only()
+        inputs = Inputs.fit(words, seed=settings.seed)
+        rows = inputs.of_many(words)
         votes = Votes.of(outcomes)
         quality, cost = np.where(known, outcomes.quality, np.nan), np.where(known, outcomes.cost, np.nan)
         lengths, apart = reply_lengths(outcomes.replies)

@@ -33,6 +33,7 @@ from routers.picker import COST_FLOOR, Ground, Picker
 from routers.pool import Pool, known_cells
 from routers.quality import Inputs
 from routers.regression import Line
+from routers.spaces import Vector
 
 Floats = NDArray[np.float64]
 
@@ -61,7 +62,7 @@ class Foretold(NamedTuple):
     comparable: bool
     """Whether answers to such prompts can be compared; ladders are not to be used where not."""
     how: str
-    """`learned`, `mix` (the means of the arms), `novel` or `no known word` (the means, too)."""
+    """`learned`, `mix` (the means of the arms), `novel`, `no known word` or `no embedding` (the means, too)."""
     likeness: float | None
     """Cosine with the nearest training prompt; None where it was not looked for."""
 
@@ -98,7 +99,7 @@ class Chooser:
         if len(outcomes.items) > ROWS:
             drawn = np.random.default_rng(seed).choice(len(outcomes.items), ROWS, replace=False)
             outcomes = outcomes.take(np.sort(drawn))
-        rows = inputs.of_many(outcomes.prompts, outcomes.lengths)
+        rows = inputs.of_many(outcomes)
         vectors = rows[:, : inputs.embedding.dimensions].astype(np.float32)
         kinds = Clusters.fit(vectors, KINDS, seed=seed)
         labels = kinds.labels(vectors)
@@ -154,17 +155,17 @@ class Chooser:
             "picker_cost_offsets": picker.cost.offsets,
         }
 
-    def foretell(self, inputs: Inputs, prompt: str, length: int) -> Foretold:
-        """What is foretold on a prompt; `prompt`: `Query.text`, `length`: `Query.length`."""
+    def foretell(self, inputs: Inputs, prompt: str, length: int, sentence: Vector | None = None) -> Foretold:
+        """What is foretold on a prompt; `prompt`, `length`, `sentence`: the query's `text`, `length`, `embedding`."""
         text = stripped(prompt, inputs.embedding.wrappers)
-        vector = inputs.embedding.embed(text)
+        vector = inputs.embedding.embed(text, sentence)
         kind = self.kinds.nearest(vector)
         comparable = int(self.comparable[kind])
         likeness = None
         if self.learned is None:
             how = "mix"
         elif not vector.any():
-            how = "no known word"
+            how = inputs.embedding.missing
         else:
             likenesses = self.learned.experts.neighbours.likeness(vector)
             likeness = float(likenesses.max())

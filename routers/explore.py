@@ -60,6 +60,10 @@ class ExploreRouter(Router):
     def fast(self) -> bool:  # type: ignore[override]  # as fast as what is within
         return self.within.fast
 
+    @property
+    def needs_embedding(self) -> str | None:
+        return self.within.needs_embedding
+
     def named_models(self) -> tuple[str, ...]:
         return self.within.named_models()
 

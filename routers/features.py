@@ -113,8 +113,14 @@ class Embedding:
         """d."""
         return int(self.components.shape[1])
 
-    def embed(self, text: str) -> NDArray[np.float32]:
-        """A unit vector, shape (d,); zero for a text without a known word. `text` comes from `stripped`."""
+    @property
+    def missing(self) -> str:
+        """Reason of a decision on a prompt whose vector is zero."""
+        return "no known word"
+
+    def embed(self, text: str, given: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
+        """A unit vector, shape (d,); zero for a text without a known word. `text` comes from `stripped`; `given`, a
+        sentence embedding, is not looked at."""
         words = _WORDS.findall(text.lower())
         rows = self._rows
         known = [row for word in words if (row := rows.get(word)) is not None]

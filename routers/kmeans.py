@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 from routers import artifacts
 from routers.artifacts import TrainedOn
 from routers.clusters import Clusters, shrunk_means
-from routers.features import Embedding, stripped
+from routers.features import stripped
 from routers.outcomes import Outcomes
 from routers.params import bind
 from routers.pool import Pool, known_cells
 from routers.predictive import PredictiveRouter
+from routers.spaces import Space, fit_space, given, read_space
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,7 @@ class KmeansRouter(PredictiveRouter):
     def __init__(
         self,
         pool: Pool,
-        embedding: Embedding,
+        embedding: Space,
         trained_on: TrainedOn,
         params: Mapping[str, Any],
         *,
@@ -76,9 +77,9 @@ class KmeansRouter(PredictiveRouter):
         """Cluster the training prompts. Parameters: those of `KmeansParams`."""
         settings = bind(KmeansParams, params, owner="fitting router 'kmeans'")
         pool, known = Pool.of(outcomes), known_cells(outcomes)
-        embedding = Embedding.fit(outcomes.prompts, seed=settings.seed)
+        embedding = fit_space(outcomes, seed=settings.seed)
         texts = [stripped(prompt, embedding.wrappers) for prompt in outcomes.prompts]
-        vectors = np.array([embedding.embed(text) for text in texts])
+        vectors = np.array([embedding.embed(text, vector) for text, vector in zip(texts, given(outcomes), strict=True)])
         clusters = Clusters.fit(vectors, settings.clusters, seed=settings.seed)
         labels = clusters.labels(vectors)
         quality, cost = (
@@ -98,7 +99,7 @@ class KmeansRouter(PredictiveRouter):
     @classmethod
     def load(cls, folder: Path) -> Self:
         artifact = artifacts.read(folder, cls)
-        pool, embedding = Pool.read(artifact), Embedding.read(artifact)
+        pool, embedding = Pool.read(artifact), read_space(artifact)
         clusters = Clusters.read(artifact, embedding.dimensions)
         if not len(clusters):
             raise artifacts.ArtifactError(f"{folder}: there is no cluster; train the router again")

@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 
 from routers import artifacts
 from routers.artifacts import TrainedOn
-from routers.features import Embedding, stripped
+from routers.features import stripped
 from routers.outcomes import Outcomes
 from routers.params import bind
 from routers.pool import Pool, known_cells, read_cells
 from routers.predictive import PredictiveRouter
+from routers.spaces import Space, fit_space, given, read_space
 
 ROWS = 10_000
 """Most training prompts kept, drawn at random: bounds the decision (about a millisecond) and the artifact (20 MB
@@ -54,7 +55,7 @@ class KnnRouter(PredictiveRouter):
     def __init__(
         self,
         pool: Pool,
-        embedding: Embedding,
+        embedding: Space,
         trained_on: TrainedOn,
         params: Mapping[str, Any],
         *,
@@ -78,17 +79,19 @@ class KnnRouter(PredictiveRouter):
         """Remember the training prompts. Parameters: those of `KnnParams`."""
         settings = bind(KnnParams, params, owner="fitting router 'knn'")
         pool, known = Pool.of(outcomes), known_cells(outcomes)
-        embedding = Embedding.fit(outcomes.prompts, seed=settings.seed)
+        embedding = fit_space(outcomes, seed=settings.seed)
         rows = np.arange(len(outcomes.prompts))
         if len(rows) > ROWS:
             rows = np.sort(np.random.default_rng(settings.seed).choice(rows, ROWS, replace=False))
-        texts = [stripped(outcomes.prompts[row], embedding.wrappers) for row in rows]
+        kept = outcomes.take(rows)
+        texts = [stripped(prompt, embedding.wrappers) for prompt in kept.prompts]
+        vectors = [embedding.embed(text, vector) for text, vector in zip(texts, given(kept), strict=True)]
         return cls(
             pool,
             embedding,
             TrainedOn.of(outcomes),
             asdict(settings),
-            vectors=np.array([embedding.embed(text) for text in texts], dtype=np.float32),
+            vectors=np.array(vectors, dtype=np.float32),
             quality=np.where(known, outcomes.quality, np.nan)[rows].astype(np.float32),
             cost=np.where(known, outcomes.cost, np.nan)[rows].astype(np.float32),
         )
@@ -96,7 +99,7 @@ class KnnRouter(PredictiveRouter):
     @classmethod
     def load(cls, folder: Path) -> Self:
         artifact = artifacts.read(folder, cls)
-        pool, embedding = Pool.read(artifact), Embedding.read(artifact)
+        pool, embedding = Pool.read(artifact), read_space(artifact)
         vectors = artifact.array("vectors", "f", None, embedding.dimensions)
         if not len(vectors):
             raise artifacts.ArtifactError(f"{folder}: no training prompt is kept; train the router again")

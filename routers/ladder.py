@@ -68,7 +68,7 @@ class LadderRouter(TrainableRouter):
         """Learn from outcomes, with their replies where there are any. Parameters: those of `LadderParams`."""
         settings = bind(LadderParams, params, owner="fitting router 'ladder'")
         pool = Pool.of(outcomes)
-        inputs = Inputs.fit(outcomes.prompts, outcomes.lengths, seed=settings.seed)
+        inputs = Inputs.fit(outcomes, seed=settings.seed)
         chooser = Chooser.fit(outcomes, pool, inputs, calls=settings.calls, seed=settings.seed)
         return cls(pool, inputs, TrainedOn.of(outcomes), asdict(settings), chooser=chooser)
 
@@ -90,10 +90,14 @@ class LadderRouter(TrainableRouter):
         params = asdict(artifact.settings(LadderParams))
         return cls(pool, inputs, artifact.trained_on, params, chooser=Chooser.read(artifact, inputs))
 
+    @property
+    def needs_embedding(self) -> str | None:
+        return self.inputs.embedder
+
     def route(self, query: Query) -> Decision:
         if not query.candidates:
             return Decision((), "no candidates")
-        foretold = self.chooser.foretell(self.inputs, query.text, query.length)
+        foretold = self.chooser.foretell(self.inputs, query.text, query.length, query.embedding)
         choices = {candidate.model: self._choice(candidate, foretold, query) for candidate in query.candidates}
         dearest = self.pool.dearest(query.candidates)
         weight = price_of_quality(
@@ -132,7 +136,7 @@ class LadderRouter(TrainableRouter):
                 yield _Offer((model,), self._prior, _cost(choice))
 
     def _reason(self, what: str, foretold: Foretold, query: Query) -> str:
-        if foretold.how in ("novel", "no known word"):
+        if foretold.how in ("novel", "no known word", "no embedding"):
             what += f", {foretold.how}"
         unseen = any(candidate.model not in self.pool.rows for candidate in query.candidates)
         return f"{what}, unseen model by prior" if unseen else what

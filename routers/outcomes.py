@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -35,6 +35,10 @@ class Outcomes:
     """Name of the suite the outcomes are of."""
     replies: NDArray[np.object_] | None = None
     """Text of what each model answered, shape (n, m) of str, or None where no text was kept; None where none was."""
+    embeddings: NDArray[np.float32] | None = None
+    """Sentence embedding of each prompt, unit vectors, shape (n, e); None: routers read the prompts themselves."""
+    embedder: str = ""
+    """Name of the embedder they are by."""
 
     def __post_init__(self) -> None:
         n, m = len(self.items), len(self.models)
@@ -50,6 +54,10 @@ class Outcomes:
                 raise ValueError(f"outcomes: {name} has shape {matrix.shape}, expected ({n}, {m})")
         if self.replies is not None and self.replies.shape != (n, m):
             raise ValueError(f"outcomes: replies has shape {self.replies.shape}, expected ({n}, {m})")
+        if self.embeddings is not None and (self.embeddings.ndim != 2 or len(self.embeddings) != n):
+            raise ValueError(f"outcomes: embeddings has shape {self.embeddings.shape}, expected ({n}, any)")
+        if (self.embeddings is None) != (not self.embedder):
+            raise ValueError("outcomes: embeddings and the name of their embedder go together")
         if len(set(self.items)) != n or len(set(self.models)) != m:
             raise ValueError("outcomes: ids of items and names of models must be unique")
         known = self.quality[~np.isnan(self.quality)]
@@ -71,7 +79,13 @@ class Outcomes:
             cost=self.cost[picked],
             suite=self.suite,
             replies=None if self.replies is None else self.replies[picked],
+            embeddings=None if self.embeddings is None else self.embeddings[picked],
+            embedder=self.embedder,
         )
+
+    def words_only(self) -> Outcomes:
+        """The same table without sentence embeddings, for a router that reads the prompts itself."""
+        return replace(self, embeddings=None, embedder="")
 
     def mean_costs(self) -> NDArray[np.float64]:
         """Mean USD per call of each model over the items it has an outcome for, shape (m,); NaN where none."""

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from routers import artifacts
 from routers.artifacts import TrainedOn
 from routers.base import Candidate, Decision, Query, TrainableRouter, rank_by_utility
-from routers.features import Embedding, stripped
+from routers.features import stripped
 from routers.pool import Pool
+from routers.spaces import Space, needed_by
 
 
 class PredictiveRouter(TrainableRouter):
@@ -22,17 +23,22 @@ class PredictiveRouter(TrainableRouter):
 
     Models trained on that are no candidates are ignored. A candidate not trained on gets the pool's mean quality
     and its own expected cost (the pool's dearest mean where that is unknown), and the reason says so. A prompt
-    without a single known word gets the means of training. c_ref is the largest mean cost of training among the
-    candidates, or the largest expected cost where none was trained on.
+    without a single known word, or without the sentence embedding that the router was trained with, gets the means
+    of training. c_ref is the largest mean cost of training among the candidates, or the largest expected cost where
+    none was trained on.
     """
 
     fast: ClassVar[bool] = True
 
-    def __init__(self, pool: Pool, embedding: Embedding, trained_on: TrainedOn, params: Mapping[str, Any]) -> None:
+    def __init__(self, pool: Pool, embedding: Space, trained_on: TrainedOn, params: Mapping[str, Any]) -> None:
         """`params`: those of `fit`, kept with the artifact."""
         self.pool, self.embedding = pool, embedding
         self.trained_on, self.params = trained_on, dict(params)
         self._prior = float(np.mean(pool.quality))
+
+    @property
+    def needs_embedding(self) -> str | None:
+        return needed_by(self.embedding)
 
     @abstractmethod
     def predict(
@@ -63,11 +69,11 @@ class PredictiveRouter(TrainableRouter):
         if not query.candidates:
             return Decision((), "no candidates")
         text = stripped(query.text, self.embedding.wrappers)
-        vector = self.embedding.embed(text)
+        vector = self.embedding.embed(text, query.embedding)
         if vector.any():
             learned, reason = self.predict(text, vector, query.length), "predicted"
         else:
-            learned, reason = (self.pool.quality, self.pool.cost), "no known word"
+            learned, reason = (self.pool.quality, self.pool.cost), self.embedding.missing
         known_quality, known_cost = learned[0].tolist(), learned[1].tolist()
         rows = self.pool.rows
         quality: list[float] = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -15,12 +15,13 @@ from numpy.typing import NDArray
 
 from routers import artifacts
 from routers.artifacts import Artifact, TrainedOn
-from routers.features import COUNTS, Embedding, counts, one_thread, stripped
+from routers.features import COUNTS, counts, one_thread, stripped
 from routers.outcomes import Outcomes
 from routers.params import bind
 from routers.pool import Pool, known_cells
 from routers.predictive import PredictiveRouter
 from routers.regression import Line
+from routers.spaces import Space, Vector, fit_space, given, needed_by, read_space
 
 Floats = NDArray[np.float64]
 
@@ -36,16 +37,16 @@ _FARTHEST = 3.0
 class Inputs:
     """What a regressor is given of a prompt: its embedding and the seven counts, standardised; p = d + 7 numbers."""
 
-    embedding: Embedding
+    embedding: Space
     scaling: Floats
     """Mean and standard deviation of the counts, shape (2, 7)."""
 
     @classmethod
-    def fit(cls, prompts: Sequence[str], lengths: Sequence[int] | NDArray[np.int64], *, seed: int) -> Self:
-        """Inputs by what the training prompts look like; `lengths` as in `Outcomes`."""
-        embedding = Embedding.fit(prompts, seed=seed)
-        texts = [stripped(prompt, embedding.wrappers) for prompt in prompts]
-        written = np.array([counts(text, int(n)) for text, n in zip(texts, lengths, strict=True)])
+    def fit(cls, outcomes: Outcomes, *, seed: int) -> Self:
+        """Inputs by what the training prompts look like."""
+        embedding = fit_space(outcomes, seed=seed)
+        texts = [stripped(prompt, embedding.wrappers) for prompt in outcomes.prompts]
+        written = np.array([counts(text, int(n)) for text, n in zip(texts, outcomes.lengths, strict=True)])
         deviation = written.std(axis=0)
         # A count that never varies says nothing; dividing by 1 leaves it at zero.
         return cls(embedding, np.vstack([written.mean(axis=0), np.where(deviation > 1e-9, deviation, 1.0)]))
@@ -53,11 +54,16 @@ class Inputs:
     @classmethod
     def read(cls, artifact: Artifact) -> Self:
         """The inputs that `arrays` and the embedding's documents were written from; raises `ArtifactError`."""
-        return cls(Embedding.read(artifact), artifact.array("scaling", "f", 2, len(COUNTS)))
+        return cls(read_space(artifact), artifact.array("scaling", "f", 2, len(COUNTS)))
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """The numbers as an artifact keeps them."""
         return self.embedding.arrays() | {"scaling": self.scaling}
+
+    @property
+    def embedder(self) -> str | None:
+        """See `Router.needs_embedding`."""
+        return needed_by(self.embedding)
 
     def __len__(self) -> int:
         return self.embedding.dimensions + len(COUNTS)
@@ -66,15 +72,16 @@ class Inputs:
         """Shape (p,). `text`: as `features.stripped` gives it; `vector`: its embedding; `length`: `Query.length`."""
         return np.concatenate([vector, standardised(counts(text, length), self.scaling)])
 
-    def of(self, prompt: str, length: int) -> tuple[Floats, bool]:
-        """`row` for a whole prompt, and whether it holds a known word."""
+    def of(self, prompt: str, length: int, sentence: Vector | None = None) -> tuple[Floats, bool]:
+        """`row` for a whole prompt, and whether anything is known of where it lies; `sentence`: `Query.embedding`."""
         text = stripped(prompt, self.embedding.wrappers)
-        vector = self.embedding.embed(text)
+        vector = self.embedding.embed(text, sentence)
         return self.row(text, vector, length), bool(vector.any())
 
-    def of_many(self, prompts: Sequence[str], lengths: Sequence[int] | NDArray[np.int64]) -> Floats:
+    def of_many(self, outcomes: Outcomes) -> Floats:
         """One row for each prompt, shape (n, p)."""
-        return np.array([self.of(prompt, int(n))[0] for prompt, n in zip(prompts, lengths, strict=True)])
+        prompts = zip(outcomes.prompts, outcomes.lengths, given(outcomes), strict=True)
+        return np.array([self.of(prompt, int(n), sentence)[0] for prompt, n, sentence in prompts])
 
 
 class QualityRouter(PredictiveRouter):
@@ -125,8 +132,8 @@ class QualityRouter(PredictiveRouter):
         """Learn from the outcomes. Parameters: those of the dataclass `settings`."""
         settings = bind(cls.settings, params, owner=f"fitting router {cls.name!r}")
         pool, known = Pool.of(outcomes), known_cells(outcomes)
-        inputs = Inputs.fit(outcomes.prompts, outcomes.lengths, seed=settings.seed)
-        rows = inputs.of_many(outcomes.prompts, outcomes.lengths)
+        inputs = Inputs.fit(outcomes, seed=settings.seed)
+        rows = inputs.of_many(outcomes)
         with one_thread():
             costs = lines(rows, np.where(known, outcomes.cost, np.nan), cls.cost_alpha(settings))
             learned = cls.learn(rows, np.where(known, outcomes.quality, np.nan), settings)

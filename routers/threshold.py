@@ -100,8 +100,8 @@ class ThresholdRouter(TrainableRouter):
         both = known_cells(outcomes)[:, pair].all(axis=1)
         if not both.any():
             raise ValueError(f"no prompt has outcomes of both {settings.strong!r} and {settings.weak!r}: record first")
-        inputs = Inputs.fit(outcomes.prompts, outcomes.lengths, seed=settings.seed)
-        rows = inputs.of_many(outcomes.prompts, outcomes.lengths)
+        inputs = Inputs.fit(outcomes, seed=settings.seed)
+        rows = inputs.of_many(outcomes)
         strong, weak = outcomes.quality[:, pair].T
         with one_thread():
             odds = fit_logistic(rows[both], (strong > weak)[both].astype(np.float64), settings.alpha)
@@ -139,7 +139,7 @@ class ThresholdRouter(TrainableRouter):
 
     def win_probability(self, query: Query) -> float:
         """How likely the strong model does better than the weak one; the training mean without a known word."""
-        row, read = self.inputs.of(query.text, query.length)
+        row, read = self.inputs.of(query.text, query.length, query.embedding)
         return float(probability(self._odds.at(row))[0]) if read else self._unread
 
     def calibrate(self, queries: Iterable[Query], strong_share: float) -> float:
@@ -164,6 +164,10 @@ class ThresholdRouter(TrainableRouter):
         levels = np.array(self._levels)
         return type(self)(self.pool, self.inputs, self.trained_on, params, odds=self._odds, levels=levels)
 
+    @property
+    def needs_embedding(self) -> str | None:
+        return self.inputs.embedder
+
     def route(self, query: Query) -> Decision:
         names = [candidate.model for candidate in query.candidates]
         pair = [model for model in (self.strong, self.weak) if model in names]
@@ -177,6 +181,8 @@ class ThresholdRouter(TrainableRouter):
             pair, reason = pair[::-1], "weak"
         else:
             reason = "strong"
+        if self.needs_embedding is not None and query.embedding is None:
+            reason += ", no embedding"
         order = [*pair, *(name for name in names if name not in pair)]
         choices = [self._choice(model, 1.0 if place == 0 else 0.0) for place, model in enumerate(order)]
         return Decision(tuple(choices), reason, detail={"win_probability": round(wins, 6)})

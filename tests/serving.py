@@ -15,6 +15,7 @@ from openai import AsyncOpenAI, OpenAI
 from app.core.config import Config, load_config
 from app.core.settings import Settings
 from app.gateway.catalog import Catalog
+from app.gateway.embedders import Cache
 from app.gateway.upstream import Upstream
 from app.main import Proxy, bind, serving
 from app.store.database import Database
@@ -65,6 +66,7 @@ class StartProxy(Protocol):
         catalog: Catalog | None = None,
         upstreams: Mapping[str, Upstream] | None = None,
         routers: Mapping[str, Router] | None = None,
+        embedder: Cache | None = None,
         **settings: Any,
     ) -> Running: ...
 
@@ -80,6 +82,7 @@ async def proxies(database: Database, folder: Path) -> AsyncIterator[StartProxy]
             catalog: Catalog | None = None,
             upstreams: Mapping[str, Upstream] | None = None,
             routers: Mapping[str, Router] | None = None,
+            embedder: Cache | None = None,
             **settings: Any,
         ) -> Running:
             proxy = Proxy(
@@ -89,6 +92,7 @@ async def proxies(database: Database, folder: Path) -> AsyncIterator[StartProxy]
                 upstreams=upstreams,
                 routers=routers,
                 database=database,
+                embedder=embedder,
             )
             sock = bind("127.0.0.1", 0)
             stack.callback(sock.close)

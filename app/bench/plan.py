@@ -29,6 +29,7 @@ from app.bench.splits import STRATIFIED, SplitBy, leakage
 from app.bench.splits import rows as split_rows
 from app.bench.suite import Item, Split, Suite
 from app.core.errors import ConfigError
+from app.gateway.embedders import check_needs
 from routers import Outcomes, Router, registry
 from routers.artifacts import MANIFEST, load
 
@@ -250,7 +251,9 @@ class Plan:
         A trainable router with no artifact is fitted to the train part, the oracle to the scored items themselves.
         Raises `ConfigError` naming the router.
         """
-        return {spec.text: self._build(spec) for spec in self.routers}
+        built = {spec.text: self._build(spec) for spec in self.routers}
+        check_needs(built, self.suite.embedder or None, key="--embedding")
+        return built
 
     def _build(self, spec: RouterSpec) -> Router:
         router = self._make(spec)
@@ -283,7 +286,9 @@ class Plan:
 
     def spec(self, upstream: str) -> dict[str, Any]:
         """What makes two runs the same run, as it is stored."""
-        return {
+        # Only where there are some: runs of before are found by their spec as it was.
+        embedding = {"embedding": self.suite.embedder} if self.suite.embedder else {}
+        return embedding | {
             "split": self.split,
             "seed": self.seed,
             "limit": self.limit,

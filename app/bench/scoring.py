@@ -67,7 +67,13 @@ def _walks(
     walks = []
     for row in rows.tolist():
         item = suite.items[row]
-        query = Query(item.messages, candidates, tradeoff=tradeoff, seed=seed_for(seed, item.id))
+        query = Query(
+            item.messages,
+            candidates,
+            tradeoff=tradeoff,
+            seed=seed_for(seed, item.id),
+            embedding=None if outcomes.embeddings is None else outcomes.embeddings[row],
+        )
         decision = router.route(query)
         if decision.review is not None:
             walks.append(follow(decision, query, recorded(outcomes, row)))

@@ -71,6 +71,10 @@ class Suite:
     simulated: bool = False
     """True where the recorded models are simulated ones."""
     description: str = ""
+    embeddings: NDArray[np.float32] | None = None
+    """Sentence embedding of each item's prompt, shape (n, e), where the routers of a run are to have them."""
+    embedder: str = ""
+    """Name of the embedder they are by."""
 
     def __post_init__(self) -> None:
         if len({item.id for item in self.items}) != len(self.items):
@@ -143,7 +147,12 @@ class Suite:
                 whole.completion_tokens[rows],
                 whole.replies[rows],
             )
-        return replace(self, items=tuple(self.items[row] for row in rows), recorded=recorded)
+        return replace(
+            self,
+            items=tuple(self.items[row] for row in rows),
+            recorded=recorded,
+            embeddings=None if self.embeddings is None else self.embeddings[rows],
+        )
 
     def outcomes(self, quality: NDArray[np.float64] | None = None) -> Outcomes:
         """The recorded outcomes as a router's `fit` and the scorer take them.
@@ -164,4 +173,6 @@ class Suite:
             cost=self.recorded.cost,
             suite=self.name,
             replies=self.recorded.replies,
+            embeddings=self.embeddings,
+            embedder=self.embedder,
         )

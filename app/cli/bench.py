@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from app.cli import adopting, conform, imports, offpolicy, predictions, recording
+from app.cli.embedding import EmbeddingOption
 from app.cli.options import AllowCodeFlag, ConfigOption, DataDirOption, JsonFlag, run_async
 from app.cli.showing import CsvOption, HtmlOption, JsonFileOption, show, show_recording, to_terminal
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from app.bench.plan import Plan
     from app.bench.report import Report
     from app.bench.suite import Suite
+    from app.gateway.embedders import Cache
 
 app = typer.Typer(help="Import suites, replay them through a running proxy, and score routers.", no_args_is_help=True)
 app.add_typer(imports.app, name="import")
@@ -109,10 +111,12 @@ def score(
     limit: LimitOption = None,
     grader: GraderOption = None,
     allow_code: AllowCodeFlag = False,
+    embedding: EmbeddingOption = None,
     least: FailUnderOption = None,
     json_file: JsonFileOption = None,
     csv_file: CsvOption = None,
     output: HtmlOption = None,
+    config: ConfigOption = None,
     data_dir: DataDirOption = None,
 ) -> None:
     """Score routers on recorded outcomes, without calling anything."""
@@ -120,6 +124,7 @@ def score(
     from app.bench.seeds import score_seeds
 
     plan = _plan(suite, router, tradeoffs, split, split_by, seed, limit, grader, allow_code, data_dir)
+    plan, _ = _embedded(plan, embedding, config, data_dir)
     report = carry_out(plan) if seeds == 1 else score_seeds(plan, range(seed, seed + seeds))
     show(report, json_file, output, csv_file)
     _gate(report, least)
@@ -136,6 +141,7 @@ def run(
     limit: LimitOption = None,
     grader: GraderOption = None,
     allow_code: AllowCodeFlag = False,
+    embedding: EmbeddingOption = None,
     concurrency: Annotated[int, typer.Option(min=1, max=1000, help="Calls in flight.")] = 32,
     url: Annotated[str | None, typer.Option(help="A running proxy; without it one is started for the run.")] = None,
     upstream: Annotated[
@@ -162,6 +168,7 @@ def run(
     plan = _plan(
         suite, router, tradeoffs, split, split_by, seed, limit, grader, allow_code, data_dir, remote=url is not None
     )
+    plan, embedder = _embedded(plan, embedding, config, data_dir)
     wanted = Wanted(
         plan=plan,
         url=url,
@@ -173,6 +180,7 @@ def run(
         config=config,
         data_dir=data_dir,
         quiet=to_terminal(json_file) or to_terminal(csv_file),
+        embedder=embedder,
     )
     made = run_async(replay(wanted))
     show(made, json_file, output, csv_file)
@@ -252,6 +260,24 @@ def report(
         show_recording(found, json_file, output, csv_file)
     else:
         show(found, json_file, output, csv_file)
+
+
+def _embedded(
+    plan: Plan, embedding: str | None, config: Path | None, data_dir: Path | None
+) -> tuple[Plan, Cache | None]:
+    """The plan with embeddings, where they are asked for, and the embedder for a proxy of its own."""
+    if embedding is None:
+        return plan, None
+    from dataclasses import replace
+
+    from app.cli.embedding import embedded
+    from app.core.errors import ConfigError
+    from app.core.settings import load_settings
+
+    if plan.remote:
+        raise ConfigError("--embedding: the proxy at --url embeds by its own `routing.embedding`; leave it out")
+    suite, embedder = embedded(plan.suite, embedding, load_settings(config=config, data_dir=data_dir))
+    return replace(plan, suite=suite), embedder
 
 
 def _plan(

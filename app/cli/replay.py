@@ -27,6 +27,7 @@ from app.core.config import Config, load_config
 from app.core.errors import ConfigError
 from app.core.logs import configure_logging
 from app.core.settings import Settings, load_settings
+from app.gateway.embedders import Cache
 from app.main import Proxy, bind, serving
 from app.store.database import Database
 from app.store.runs import RunRow
@@ -47,6 +48,8 @@ class Wanted:
     config: Path | None
     data_dir: Path | None
     quiet: bool
+    embedder: Cache | None = None
+    """Has the embeddings of all prompts, where routers need them."""
 
 
 async def replay(wanted: Wanted) -> Report:
@@ -198,18 +201,26 @@ def check_judges(plan: Plan, known: Collection[str], where: str) -> None:
             raise ConfigError(f"grader `{grader}`: {where} has no model `{model}`; it has {there or 'none'}")
 
 
-def _live_proxy(settings: Settings, database: Database, built: dict[str, Router]) -> Proxy:
+def _live_proxy(
+    settings: Settings, database: Database, built: dict[str, Router], embedder: Cache | None = None
+) -> Proxy:
     config = load_config(settings.config) if settings.config else Config()
-    return Proxy(settings, config, routers=built, database=database)
+    return Proxy(settings, config, routers=built, database=database, embedder=embedder)
 
 
 def _own_proxy(wanted: Wanted, settings: Settings, database: Database, built: dict[str, Router]) -> Proxy:
     if wanted.upstream == "live":
-        return _live_proxy(settings, database, built)
+        return _live_proxy(settings, database, built, wanted.embedder)
     upstream = recorded_upstream(wanted.plan.suite)
     catalog = recorded_catalog(wanted.plan.suite, upstream)
     return Proxy(
-        settings, Config(), catalog=catalog, upstreams={"recorded": upstream}, routers=built, database=database
+        settings,
+        Config(),
+        catalog=catalog,
+        upstreams={"recorded": upstream},
+        routers=built,
+        database=database,
+        embedder=wanted.embedder,
     )
 
 

@@ -99,6 +99,8 @@ async def _ask(url: str | None, body: dict[str, Any], config: Any) -> dict[str, 
         return await explain(proxy.decider, msgspec.json.encode(body))
     finally:
         proxy.decider.close()
+        for upstream in proxy.upstreams.values():
+            await upstream.close()
 
 
 async def _ask_proxy(url: str, body: dict[str, Any], key: str | None) -> dict[str, Any]:

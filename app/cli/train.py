@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from app.cli.options import AllowCodeFlag, DataDirOption, run_async
+from app.cli.embedding import EmbeddingOption
+from app.cli.options import AllowCodeFlag, ConfigOption, DataDirOption, run_async
 
 if TYPE_CHECKING:
     from app.bench.suite import Suite
@@ -35,13 +36,18 @@ def train(
     seed: Annotated[int, typer.Option(min=0, help="Seeds the split.")] = 0,
     grader: Annotated[str | None, typer.Option(help="Grade the recorded replies anew with this.")] = None,
     allow_code: AllowCodeFlag = False,
+    embedding: EmbeddingOption = None,
+    config: ConfigOption = None,
     data_dir: DataDirOption = None,
 ) -> None:
     """Fit a router to a suite's outcomes and write it as an artifact that a config can name."""
+    from dataclasses import replace
+
     from rich.console import Console
 
     from app.bench.plan import Plan, RouterSpec, parse_params
     from app.bench.training import train as carry_out
+    from app.cli.embedding import as_yaml, embedded
     from app.cli.store import open_database
     from app.core.errors import ConfigError
     from app.core.settings import load_settings
@@ -72,13 +78,18 @@ def train(
                 allow_code=allow_code or settings.allow_code,
             )
 
-    settings = load_settings(data_dir=data_dir)
+    settings = load_settings(config=config, data_dir=data_dir)
     plan = run_async(work())
+    if embedding is not None:
+        found, _ = embedded(plan.suite, embedding, settings)
+        plan = replace(plan, suite=found)
     if grader is not None and plan.asks:
         raise ConfigError(f"grader `{grader}` asks a model about each reply, and training asks nobody")
     try:
         with Console(stderr=True).status("training") as status:
             fitted = carry_out(cls, plan, params, on_step=status.update)
+        if embedding is not None and fitted.needs_embedding is None:
+            raise ValueError("it learns from the words of prompts alone; leave out --embedding")
         fitted.save(output)
     except ValueError as error:
         raise ConfigError(f"router `{router}`: {error}") from None
@@ -87,7 +98,10 @@ def train(
     part = "" if plan.split == "all" else " (its train part)"
     typer.echo(f"Trained `{router}` on {len(plan.rows):,} {whose}{part}: {output} ({size:.1f} MB)")
     typer.echo(_validation(fitted.card))
-    typer.echo(f"Serve it with:\n\nrouting:\n  default: {router}\n  routers:\n    {router}: {{artifact: {output}}}\n")
+    embedder = "" if embedding is None else f"  embedding: {as_yaml(embedding)}\n"
+    typer.echo(
+        f"Serve it with:\n\nrouting:\n  default: {router}\n{embedder}  routers:\n    {router}: {{artifact: {output}}}\n"
+    )
 
 
 async def _suite(database: Database, name: str) -> Suite:

@@ -132,6 +132,27 @@ class RouterConfig(BaseModel):
         return self
 
 
+class EmbeddingConfig(BaseModel):
+    """`routing.embedding` — who computes the sentence embeddings of routers that were trained with such."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    onnx: Path | None = None
+    """Folder with `model.onnx` and `tokenizer.json`; relative to the config file."""
+    model: str | None = None
+    """An embedding model of `model_list`."""
+    tokens: Annotated[int, Field(ge=8, le=8192)] = 256
+    """Tokens of a prompt that are read; of four characters each for a model of `model_list`."""
+    cache: Annotated[int, Field(gt=0)] = 10_000
+    """Most embeddings that are kept."""
+
+    @model_validator(mode="after")
+    def _one_of(self) -> EmbeddingConfig:
+        if (self.onnx is None) == (self.model is None):
+            raise ValueError("needs either `onnx` (a folder) or `model` (of model_list)")
+        return self
+
+
 class RoutingConfig(BaseModel):
     """`routing:` — which router serves `auto`, and what happens around it."""
 
@@ -178,6 +199,8 @@ class RoutingConfig(BaseModel):
     queue_seconds: Annotated[float, Field(ge=0)] = 1.0
     """Seconds a call waits for a place."""
     routers: dict[str, RouterConfig] = {}
+    embedding: EmbeddingConfig | None = None
+    """For routers that were trained with sentence embeddings; no other asks for any."""
 
 
 class LedgerConfig(BaseModel):

@@ -88,7 +88,7 @@ class DecisionRecord(msgspec.Struct, frozen=True, kw_only=True):
     max_cost_usd: float | None = None
     seed: int = 0
     duration: float = 0.0
-    """Seconds the router took."""
+    """Seconds it took, with the embedding that the router needed."""
     problem: str | None = None
     """What went wrong where the router was replaced by the default."""
     detail: dict[str, Any] = {}

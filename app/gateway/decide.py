@@ -12,15 +12,16 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from time import perf_counter
 
 import msgspec
 
-from app.core.errors import InvalidRequest, ModelNotFound, NoUsableModel
-from app.core.types import DecisionRecord, RankedModel
+from app.core.errors import HullspeedError, InvalidRequest, ModelNotFound, NoUsableModel
+from app.core.types import Attempt, DecisionRecord, RankedModel
 from app.gateway.chat import RoutingOptions
 from app.gateway.dialects.base import Asked
+from app.gateway.embedders import Cache
 from app.gateway.health import Fleet
 from routers import Candidate, Choice, Decision, Query, Router, TrainableRouter
 from routers.base import MAX_CALLS
@@ -89,6 +90,8 @@ class Ruling:
 
     record: DecisionRecord
     """As it is logged."""
+    attempts: tuple[Attempt, ...] = field(default=(), kw_only=True)
+    """The call of an embedding model that was made for it, where one was; its offset begins with the decision."""
 
 
 @dataclass(frozen=True)
@@ -104,8 +107,12 @@ class Review(Ruling):
 class Decider:
     """Turns a request into a ranking of models."""
 
-    def __init__(self, fleet: Fleet, entries: Mapping[str, RouterEntry], rules: RoutingRules) -> None:
+    def __init__(
+        self, fleet: Fleet, entries: Mapping[str, RouterEntry], rules: RoutingRules, embedder: Cache | None = None
+    ) -> None:
+        """`embedder`: for the routers that need the embeddings of one by this name."""
         self.fleet = fleet
+        self.embedder = embedder
         self.catalog = fleet.catalog
         self.entries = entries
         self.rules = rules
@@ -114,6 +121,8 @@ class Decider:
 
     def close(self) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)
+        if self.embedder is not None:
+            self.embedder.close()
 
     def entry_for(self, model: str) -> RouterEntry | None:
         """The router a model name asks for; None where it names a model of the catalog.
@@ -171,7 +180,9 @@ class Decider:
             explain=explain,
         )
         started = perf_counter()
+        query, attempts, missing = await self._embedded(entry.router, query)
         decision, reason, problem = await self._ask(entry, lambda: entry.router.route(query), query)
+        detail = dict(decision.detail) if decision else {}
         record = DecisionRecord(
             router=entry.name,
             version=entry.router.version,
@@ -182,11 +193,11 @@ class Decider:
             seed=seed,
             duration=perf_counter() - started,
             problem=problem,
-            detail=dict(decision.detail) if decision else {},
+            detail=detail if missing is None else {**detail, "embedding": missing},
         )
         if decision is not None and decision.review is not None:
-            return Review(record, entry, query, decision)
-        return Ruling(record)
+            return Review(record, entry, query, decision, attempts=attempts)
+        return Ruling(record, attempts=attempts)
 
     async def review(self, ruling: Review, judge: Callable[[], Decision]) -> Review:
         """The next word of the router; `judge` asks it. Without a decision where it failed at that."""
@@ -200,6 +211,27 @@ class Decider:
             detail={**ruling.record.detail, **(decision.detail if decision else {})},
         )
         return replace(ruling, record=record, decision=decision)
+
+    async def _embedded(self, router: Router, query: Query) -> tuple[Query, tuple[Attempt, ...], str | None]:
+        """The query with the embedding that its router needs, what was called for it, and why there is none if so.
+
+        It may take as long as a router may, before that begins; late or failed, the router does without.
+        """
+        if router.needs_embedding is None:
+            return query, (), None
+        if self.embedder is None or self.embedder.name != router.needs_embedding:
+            return query, (), f"there is no embedder `{router.needs_embedding}`"
+        try:
+            found = await asyncio.wait_for(self.embedder.embed(query.text), self.rules.deadline)
+        except TimeoutError:
+            return query, (), f"no embedding within {self.rules.deadline:g} s"
+        except HullspeedError as error:
+            return query, (), error.message[:500]
+        except Exception as error:
+            log.exception("embedder %r failed; the router does without", self.embedder.name)
+            return query, (), f"{type(error).__name__}: {error}"[:500]
+        attempts = () if found.attempt is None else (found.attempt,)
+        return replace(query, embedding=found.vector), attempts, None
 
     def _check_named(self, asked: Asked, name: str) -> None:
         """Raises `InvalidRequest` where the model that the client names cannot be asked this at all."""

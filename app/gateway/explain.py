@@ -11,7 +11,8 @@ from routers.base import seed_for
 
 
 async def explain(decider: Decider, body: bytes, session: str | None = None) -> dict[str, Any]:
-    """The decision on a chat request's `body`, as JSON values. Nothing is called and nothing recorded.
+    """The decision on a chat request's `body`, as JSON values. Nothing is recorded, and nothing called but
+    the embedder of a router that was trained with one.
 
     `candidates` are ranked, best first; `excluded` says why each other model could not serve the request; `asked` are
     the models that would be called at once, and `reviewed` whether the router would look at their replies before it

@@ -12,6 +12,8 @@ import logging
 from collections.abc import Mapping
 from typing import Protocol
 
+import msgspec
+
 from app.core.errors import HullspeedError
 from app.core.metrics import Metrics
 from app.core.types import Call
@@ -158,8 +160,10 @@ class _Exchange:
         if call.head.run:
             call.prompt_hash = prompt_hash(chat.messages)
         seed = chat.routing.seed if chat.routing and chat.routing.seed is not None else seed_for(call.id)
+        offset = call.elapsed()
         ruling = await gateway.decider.decide(asked, session=call.head.session, seed=seed)
         call.decision = ruling.record
+        call.attempts += [msgspec.structs.replace(attempt, offset=offset) for attempt in ruling.attempts]
         ranking = [ranked.model for ranked in ruling.record.ranking]
         if not call.stream:
             if isinstance(ruling, Review):

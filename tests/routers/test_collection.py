@@ -223,7 +223,7 @@ def test_the_svm_predicts_what_scikit_learns_predicts(missing: float) -> None:
 
     full = table(120, missing)
     router = SvmRouter.fit(full, c=0.5, epsilon=0.05, seed=3)
-    rows = router.inputs.of_many(full.prompts, full.lengths)
+    rows = router.inputs.of_many(full)
     for column, model in enumerate(MODELS):
         known = ~np.isnan(full.quality[:, column])
         line = LinearSVR(C=0.5, epsilon=0.05, loss="squared_epsilon_insensitive", random_state=3)
@@ -238,7 +238,7 @@ def test_the_mlp_predicts_what_scikit_learns_predicts(hidden: list[int]) -> None
 
     full = table(90)
     router = MlpRouter.fit(full, hidden=hidden, epochs=5000, alpha=0.5, seed=2)
-    rows = router.inputs.of_many(full.prompts, full.lengths)
+    rows = router.inputs.of_many(full)
     for column, model in enumerate(MODELS):
         net = MLPRegressor(hidden_layer_sizes=tuple(hidden), max_iter=5000, alpha=0.5, random_state=2)
         expected = net.fit(rows, full.quality[:, column]).predict(rows[:5]).clip(0, 1)
@@ -252,7 +252,7 @@ def test_the_trees_predict_what_lightgbm_predicts() -> None:
 
     full = table(240, 0.2)
     router = TreesRouter.fit(full, trees=25, leaves=9, smallest=5, learning_rate=0.2, seed=4)
-    rows = router.inputs.of_many(full.prompts, full.lengths)
+    rows = router.inputs.of_many(full)
     options = {
         "num_leaves": 9, "learning_rate": 0.2, "min_data_in_leaf": 5, "boost_from_average": False, "verbosity": -1,
         "seed": 4, "deterministic": True, "force_row_wise": True, "num_threads": 1,
@@ -296,7 +296,7 @@ def test_factors_stand_where_no_step_lowers_the_loss(missing: float) -> None:
     full = table(150, missing)
     router = FactorsRouter.fit(full, rank=2, alpha=2.0)
     known = ~np.isnan(full.quality)
-    rows = router.inputs.of_many(full.prompts, full.lengths) - router.learned["centre"]
+    rows = router.inputs.of_many(full) - router.learned["centre"]
 
     def loss(projection: np.ndarray, models: np.ndarray) -> float:
         missed = np.where(known, full.quality - router.learned["level"] - rows @ projection @ models.T, 0)
