@@ -1,10 +1,11 @@
 """All routers on the recorded data sets: `python -m benchmarks.routers [--seeds 6] [--routers "ladder;knn"]`.
 
-Four tables. `sets`: a 70/30 stratified split, fitted and scored anew for each seed: ΔAIQ over the zero router with its
-spread over the seeds and in how many of them its whole 95 % interval lies above 0, the cost at which the best single
-model's quality is reached, calls per request, seconds to fit, size of the artifact, time of a decision. `left out`: one
-category left out of the training at a time. `pairs`: APGR on RouteLLM's data. `live`: the ladder through the proxy over HTTP
-against scoring of the same outcomes. Needs the recorded outcomes in `../shared/data` (or `$HULLSPEED_SHARED/data`).
+Four tables, each alone with `--only`. `sets`: a 70/30 stratified split, fitted and scored anew for each seed: ΔAIQ over
+the zero router with its spread over the seeds and in how many of them its whole 95 % interval lies above 0, the cost at
+which the best single model's quality is reached, calls per request, seconds to fit, size of the artifact, time of a
+decision. `left-out`: one category left out of the training at a time. `pairs`: APGR on RouteLLM's data. `live`: the
+ladder through the proxy over HTTP against scoring of the same outcomes. Needs the recorded outcomes in `../shared/data`
+(or `$HULLSPEED_SHARED/data`).
 """
 
 from __future__ import annotations
