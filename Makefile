@@ -32,13 +32,18 @@ lint: install  ## Formatting, lint, types and import rules
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# Three workers on two cores: the tests wait for processes and sockets about as much as they compute.
 test: lint  ## Lint and the whole test suite
-	$(BIN)/pytest -n 2 --dist loadgroup
+	$(BIN)/pytest -n 3 --dist loadgroup
 
 bench: install  ## Print the figures of benchmarks/
 	$(BIN)/python -m benchmarks.golden
 	$(BIN)/python -m benchmarks.replay
 	$(BIN)/python -m benchmarks.scoring_speed
+	$(BIN)/python -m benchmarks.routers
+	$(BIN)/python -m benchmarks.killed
+	$(BIN)/python -m benchmarks.chaos
+	$(BIN)/python -m benchmarks.fuzz
 
 # A package younger than a week is not taken: most malicious uploads are found within days.
 lock: $(UV)  ## Resolve the lock files anew
