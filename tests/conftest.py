@@ -13,6 +13,7 @@ from pathlib import Path
 import psycopg
 import pytest
 import sqlalchemy as sa
+from hypothesis import HealthCheck, settings
 
 from app.store import migrate
 from app.store.database import Database
@@ -20,6 +21,10 @@ from app.store.embedded import EmbeddedServer
 from app.store.tables import metadata
 from tests.fakes.openai_server import FakeOpenAI
 from tests.serving import StartProxy, proxies
+
+# A machine that is busy for a moment is no failure: nothing in the tests is judged by the clock.
+settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("unhurried")
 
 
 @pytest.fixture(scope="session")
