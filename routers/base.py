@@ -94,20 +94,35 @@ class Query:
     @cached_property
     def text(self) -> str:
         """Text of the last user message, or of the last message where no user speaks."""
-        for message in reversed(self.messages):
-            if message.get("role") == "user":
-                return message_text(message)
-        return message_text(self.messages[-1]) if self.messages else ""
+        return last_text(self.messages)
 
     @cached_property
     def length(self) -> int:
         """Characters of text in all messages together."""
-        return sum(len(message_text(message)) for message in self.messages)
+        return text_length(self.messages)
 
     @property
     def prompt_tokens(self) -> int:
         """Rough number of prompt tokens (four characters each), for costs before a call."""
-        return self.length // 4 + 1
+        return tokens_of(self.length)
+
+
+def last_text(messages: Sequence[Mapping[str, Any]]) -> str:
+    """Text of the last user message, or of the last message where no user speaks; empty without messages."""
+    for message in reversed(messages):
+        if message.get("role") == "user":
+            return message_text(message)
+    return message_text(messages[-1]) if messages else ""
+
+
+def text_length(messages: Sequence[Mapping[str, Any]]) -> int:
+    """Characters of text in all messages together."""
+    return sum([len(message_text(message)) for message in messages])
+
+
+def tokens_of(characters: int) -> int:
+    """Rough number of tokens: four characters each."""
+    return characters // 4 + 1
 
 
 def message_text(message: Mapping[str, Any]) -> str:

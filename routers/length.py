@@ -122,7 +122,8 @@ class LengthRouter(TrainableRouter):
         if pool_alone is not None and pool_alone[0] is query.candidates:
             return pool_alone[1]
         names = [candidate.model for candidate in query.candidates]
-        costs = {c.model: c.expected_cost(query.prompt_tokens) for c in query.candidates}
+        tokens = query.prompt_tokens
+        costs = {candidate.model: candidate.expected_cost(tokens) for candidate in query.candidates}
         qualities: dict[str, float | None] = dict.fromkeys(names)
         pool = self._fitted.pool if self._fitted else None
         trained = [model for model in names if pool and model in pool.rows]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import replace
+from typing import Protocol
 from urllib.parse import unquote
 
+import msgspec
 from starlette.types import Message, Receive, Scope, Send
 
 from app.api.guard import Guard, credential
@@ -16,12 +17,30 @@ from app.gateway.dialects.base import Dialect
 from app.gateway.flow import Client, Gateway
 from app.gateway.idempotency import Idempotency, scoped
 
+RawHeaders = list[tuple[bytes, bytes]]
+"""Names in lower case, as ASGI has them."""
 LONGEST_TAG = 1000
 """Characters kept of a header that is stored."""
 
 
 class ClientGone(Exception):
     """The client closed the connection before its request was complete."""
+
+
+class Stopping(HullspeedError):
+    """The server stops and cannot wait any longer for a model."""
+
+    status, type, code = 503, "server_error", "stopping"
+
+    def __init__(self) -> None:
+        super().__init__("The proxy stops; ask again, another one may be up already.", retry_after=1.0)
+
+
+class Connected(Client, Protocol):
+    """A client whose connection tells when it is lost."""
+
+    leaves: bool
+    """The call is to be given up then."""
 
 
 class AsgiClient:
@@ -62,17 +81,13 @@ class CallEndpoint:
         self.max_body_bytes = max_body_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        call, client = OpenCall(_head(scope, self.dialect), self.dialect), AsgiClient(send)
-        try:
-            tag = self.guard.check(scope["headers"])
-            if tag is not None and call.head.run is None:
-                call.head = replace(call.head, run=tag[:LONGEST_TAG])
-            body = await _read_body(scope, receive, self.max_body_bytes)
-        except InvalidKey as error:
-            # Not a call: whoever has no key must not be able to write to the ledger.
-            headers = dict.fromkeys(self.dialect.id_headers, call.id) | {"content-type": "application/json"}
-            await client.send(error.status, {**headers, "www-authenticate": "Bearer"}, self.dialect.error(error))
+        """As a raw ASGI application."""
+        client = AsgiClient(send)
+        call = await self._admit(scope["headers"], client)
+        if call is None:
             return
+        try:
+            body = await _read_body(scope, receive, self.max_body_bytes)
         except HullspeedError as error:
             await self.gateway.reject(call, error, client)
             return
@@ -86,6 +101,44 @@ class CallEndpoint:
             await self._serve(call, body, marked, receive)
 
         await self.idempotency.serve(self.gateway, call, body, client, serve)
+
+    async def answer(self, headers: RawHeaders, body: bytes, client: Connected) -> None:
+        """Serve a request that has come whole; who calls cancels this when the client is gone."""
+        call = await self._admit(headers, client)
+        if call is None:
+            return
+        if len(body) > self.max_body_bytes:
+            await self.gateway.reject(call, too_large(self.max_body_bytes), client)
+            return
+        if call.head.idempotency is None:
+            await self.gateway.handle(call, body, client)
+            return
+
+        async def serve(marked: Client) -> None:
+            client.leaves = True
+            await self.gateway.handle(call, body, marked)
+
+        # Its reply is kept for a client that comes back for it.
+        client.leaves = False
+        await self.idempotency.serve(self.gateway, call, body, client, serve)
+
+    def stopping(self) -> bytes:
+        """The body of the reply to a call that is given up because the server stops."""
+        return self.dialect.error(Stopping())
+
+    async def _admit(self, headers: RawHeaders, client: Client) -> OpenCall | None:
+        """The call that a request begins; None where it has been answered: no key, or not the right one."""
+        call = OpenCall(_head(headers, self.dialect), self.dialect)
+        try:
+            tag = self.guard.check(headers)
+        except InvalidKey as error:
+            # Not a call: whoever has no key must not be able to write to the ledger.
+            ids = dict.fromkeys(self.dialect.id_headers, call.id) | {"content-type": "application/json"}
+            await client.send(error.status, {**ids, "www-authenticate": "Bearer"}, self.dialect.error(error))
+            return None
+        if tag is not None and call.head.run is None:
+            call.head = msgspec.structs.replace(call.head, run=tag[:LONGEST_TAG])
+        return call
 
     async def _serve(self, call: OpenCall, body: bytes, client: Client, receive: Receive) -> None:
         work = asyncio.ensure_future(self.gateway.handle(call, body, client))
@@ -103,8 +156,8 @@ class CallEndpoint:
             work.result()
 
 
-def _head(scope: Scope, dialect: Dialect) -> RequestHead:
-    headers = dict(scope["headers"])
+def _head(raw: RawHeaders, dialect: Dialect) -> RequestHead:
+    headers = dict(raw)
 
     def text(name: bytes) -> str | None:
         value = headers.get(name)
@@ -129,11 +182,15 @@ def _count(value: bytes | None) -> int:
     return int(value) if value is not None and value.isdigit() and len(value) < 4 else 0
 
 
+def too_large(limit: int) -> TooLarge:
+    """The error for a body of more than `limit` bytes."""
+    return TooLarge(f"The body is larger than {limit:,} bytes; HULLSPEED_MAX_BODY_BYTES raises the limit.")
+
+
 async def _read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
     declared = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
-    too_large = TooLarge(f"The body is larger than {limit:,} bytes; HULLSPEED_MAX_BODY_BYTES raises the limit.")
     if declared.isdigit() and int(declared) > limit:
-        raise too_large
+        raise too_large(limit)
     parts: list[bytes] = []
     size = 0
     while True:
@@ -143,7 +200,7 @@ async def _read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
         part = message.get("body", b"")
         size += len(part)
         if size > limit:
-            raise too_large
+            raise too_large(limit)
         parts.append(part)
         if not message.get("more_body", False):
             return b"".join(parts)

@@ -39,7 +39,7 @@ from app.gateway.upstream import (
     saturated,
     timed_out,
 )
-from routers import Query
+from routers.base import text_length
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ Ask = Callable[["OpenAttempt", UpstreamRequest], Awaitable[Answer]]
 class OpenAttempt:
     """One call to one model while it runs; put on the call's list when it is over, once."""
 
-    def __init__(self, call: OpenCall, health: Health, prompt_characters: int, *, native: bool = False) -> None:
+    def __init__(self, call: OpenCall, health: Health, *, native: bool = False) -> None:
         """`native`: the model is asked in the client's own dialect."""
         self.call = call
         self.model = health.model
@@ -83,7 +83,6 @@ class OpenAttempt:
         self.finish_reason: str | None = None
         self.first_token: float | None = None
         self._offset = self.started - call.started
-        self._prompt_characters = prompt_characters
         self._characters = 0
         self._usage: Usage | None = None
         self._stated_cost: Decimal | None = None
@@ -116,7 +115,10 @@ class OpenAttempt:
     @property
     def usage(self) -> Usage:
         """What the upstream reported, or an estimate that says it is one."""
-        return self._usage or estimate(self._prompt_characters, self._characters)
+        if self._usage is not None:
+            return self._usage
+        asked = self.call.asked
+        return estimate(0 if asked is None else text_length(asked.chat.messages), self._characters)
 
     def close(self, outcome: AttemptOutcome, error: UpstreamError | None = None) -> Attempt:
         """Freeze the attempt and put it on the call's list."""
@@ -166,8 +168,7 @@ class OpenAttempt:
         return not self._closed
 
 
-@dataclass(frozen=True)
-class WholeAnswer:
+class WholeAnswer(msgspec.Struct, frozen=True):
     """A model's whole reply."""
 
     attempt: Attempt
@@ -178,8 +179,7 @@ class WholeAnswer:
     """It came in the client's own dialect, not as a chat completion."""
 
 
-@dataclass(frozen=True)
-class StreamAnswer:
+class StreamAnswer(msgspec.Struct, frozen=True):
     """A model's reply that is still coming; its first content is there."""
 
     attempt: OpenAttempt
@@ -347,7 +347,7 @@ class Attempts:
         stream: bool,
         without: frozenset[str],
     ) -> Answer:
-        model, query = health.model, Query(asked.chat.messages, ())
+        model = health.model
         # A reply that is asked for whole and told as a stream is told from its chat form.
         native = stream == call.stream and asked.is_native(model)
         sent = asked.fields_for(model, native=native, stream=stream, usage="stream_options" not in without)
@@ -358,12 +358,12 @@ class Attempts:
             fields=sent,
             stream=stream,
             timeout=model.timeout or self.limits.total,
-            prompt=query.text,
+            messages=asked.chat.messages,
             item=call.head.item,
             path=asked.native.path if native and asked.native else CHAT_PATH,
             headers=call.head.passed if native else {},
         )
-        attempt = OpenAttempt(call, health, query.length, native=native)
+        attempt = OpenAttempt(call, health, native=native)
         try:
             return await ask(attempt, request)
         except UpstreamError as error:

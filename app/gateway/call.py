@@ -8,15 +8,15 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from time import perf_counter
 
-import uuid_utils.compat as uuid
+import msgspec
+import uuid_utils
 
 from app.core.errors import HullspeedError
 from app.core.types import Attempt, Call, CallOutcome, DecisionRecord, Usage
 from app.gateway.dialects.base import Asked, Dialect
 
 
-@dataclass(frozen=True)
-class RequestHead:
+class RequestHead(msgspec.Struct, frozen=True):
     """What the headers of a client's request say."""
 
     endpoint: str
@@ -28,7 +28,7 @@ class RequestHead:
     """Digest of the client's `Idempotency-Key`, where it sent one (see `app.gateway.idempotency`)."""
     client_retries: int = 0
     """How often the client has retried this request already, as OpenAI's SDKs say in `x-stainless-retry-count`."""
-    passed: Mapping[str, str] = field(default_factory=dict)
+    passed: Mapping[str, str] = {}
     """Headers for a provider that speaks the client's dialect."""
 
 
@@ -39,7 +39,7 @@ class OpenCall:
     head: RequestHead
     dialect: Dialect
     """How the client speaks."""
-    id: str = field(default_factory=lambda: str(uuid.uuid7()))
+    id: str = field(default_factory=lambda: str(uuid_utils.uuid7()))
     started: float = field(default_factory=perf_counter)
     started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     requested_model: str = ""
@@ -64,6 +64,8 @@ class OpenCall:
 
     def overhead(self) -> float:
         """Seconds so far in which no attempt was running; attempts may run side by side."""
+        if len(self.attempts) == 1:
+            return max(self.elapsed() - self.attempts[0].latency, 0.0)
         idle, end = 0.0, 0.0
         for attempt in sorted(self.attempts, key=lambda attempt: attempt.offset):
             idle += max(attempt.offset - end, 0.0)
@@ -76,6 +78,9 @@ class OpenCall:
 
     def cost(self) -> Decimal | None:
         """USD of all attempts; None where any of them used tokens at an unknown price."""
+        if len(self.attempts) == 1:
+            only = self.attempts[0]
+            return Decimal(0) if only.usage is None else only.cost_usd
         billed = [attempt for attempt in self.attempts if attempt.usage is not None]
         if any(attempt.cost_usd is None for attempt in billed):
             return None
@@ -83,6 +88,8 @@ class OpenCall:
 
     def usage(self) -> Usage | None:
         """Tokens of all attempts together."""
+        if len(self.attempts) == 1:
+            return self.attempts[0].usage
         used = [attempt.usage for attempt in self.attempts if attempt.usage is not None]
         if not used:
             return None

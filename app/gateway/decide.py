@@ -10,21 +10,23 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from time import perf_counter
 
 import msgspec
 
 from app.core.errors import HullspeedError, InvalidRequest, ModelNotFound, NoUsableModel
 from app.core.types import Attempt, DecisionRecord, RankedModel
+from app.gateway.catalog import CHAT
 from app.gateway.chat import RoutingOptions
 from app.gateway.dialects.base import Asked
 from app.gateway.embedders import Cache
 from app.gateway.health import Fleet
 from routers import Candidate, Choice, Decision, Query, Router, TrainableRouter
-from routers.base import MAX_CALLS
+from routers.base import MAX_CALLS, text_length, tokens_of
 
 log = logging.getLogger("hullspeed.decide")
 
@@ -84,18 +86,16 @@ class RoutingRules:
     """Seconds after which no further model is called to compare replies."""
 
 
-@dataclass(frozen=True)
-class Ruling:
+class Ruling(msgspec.Struct, frozen=True):
     """A decision on one request."""
 
     record: DecisionRecord
     """As it is logged."""
-    attempts: tuple[Attempt, ...] = field(default=(), kw_only=True)
+    attempts: tuple[Attempt, ...] = ()
     """The call of an embedding model that was made for it, where one was; its offset begins with the decision."""
 
 
-@dataclass(frozen=True)
-class Review(Ruling):
+class Review(Ruling, frozen=True, kw_only=True):
     """A decision of a router that wants to see replies before one goes to the client."""
 
     entry: RouterEntry
@@ -118,6 +118,10 @@ class Decider:
         self.rules = rules
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="router")
         self._busy = 0
+        self._all = tuple(name for name in self.catalog if name in rules.models)
+        models = [self.catalog[name] for name in self._all]
+        self._all_chat = bool(models) and all(CHAT in model.endpoints for model in models)
+        self._smallest_window = min((model.context_window or math.inf for model in models), default=0.0)
 
     def close(self) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)
@@ -196,8 +200,8 @@ class Decider:
             detail=detail if missing is None else {**detail, "embedding": missing},
         )
         if decision is not None and decision.review is not None:
-            return Review(record, entry, query, decision, attempts=attempts)
-        return Ruling(record, attempts=attempts)
+            return Review(record, entry=entry, query=query, decision=decision, attempts=attempts)
+        return Ruling(record, attempts)
 
     async def review(self, ruling: Review, judge: Callable[[], Decision]) -> Review:
         """The next word of the router; `judge` asks it. Without a decision where it failed at that."""
@@ -210,7 +214,7 @@ class Decider:
             problem=problem,
             detail={**ruling.record.detail, **(decision.detail if decision else {})},
         )
-        return replace(ruling, record=record, decision=decision)
+        return msgspec.structs.replace(ruling, record=record, decision=decision)
 
     async def _embedded(self, router: Router, query: Query) -> tuple[Query, tuple[Attempt, ...], str | None]:
         """The query with the embedding that its router needs, what was called for it, and why there is none if so.
@@ -242,14 +246,22 @@ class Decider:
 
     def _candidates(self, asked: Asked, options: RoutingOptions) -> tuple[Candidate, ...]:
         """The models that can serve the request; raises `NoUsableModel` that says why none can."""
+        if self._may_ask_all(asked, options):
+            return self.fleet.seen(self._all)
         problems = self.problems(asked, options)
-        able = [name for name, problem in problems.items() if problem is None]
+        able = tuple(name for name, problem in problems.items() if problem is None)
         if not able:
             reasons = "; ".join(f"{name}: {problem}" for name, problem in problems.items())
             reasons = reasons or "routers may choose from none; wildcards are called by name"
             raise NoUsableModel(f"No model can serve this request ({reasons}).", param="model")
-        candidates = self.fleet.candidates
-        return tuple(candidates[name] for name in self.fleet.usable(able))
+        return self.fleet.seen(able)
+
+    def _may_ask_all(self, asked: Asked, options: RoutingOptions) -> bool:
+        """The request asks nothing that a model could lack: most do not, and need no look at each model."""
+        if asked.native is not None or options.models is not None or options.max_cost_usd is not None:
+            return False
+        tokens = tokens_of(text_length(asked.chat.messages))
+        return self._all_chat and tokens <= self._smallest_window and not asked.chat.needs()
 
     def problems(self, asked: Asked, options: RoutingOptions) -> dict[str, str | None]:
         """Why each model that routers may choose cannot serve the request, None where it can.
@@ -257,7 +269,7 @@ class Decider:
         Raises `ModelNotFound` where the request names a model that is not in the catalog.
         """
         chat = asked.chat
-        prompt_tokens = Query(chat.messages, ()).prompt_tokens
+        prompt_tokens = tokens_of(text_length(chat.messages))
         named = {self.catalog.find(name).name for name in options.models or ()}
         needs, allowed = chat.needs(), named or self.rules.models
         return {

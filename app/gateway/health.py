@@ -15,9 +15,12 @@ from time import monotonic
 
 from app.gateway.catalog import Catalog, Model
 from app.gateway.wildcards import MOST_FOUND
+from routers import Candidate
 
 LONGEST_COOLDOWN = 300.0
 """Seconds; a deployment that is down for long is still tried every five minutes."""
+MOST_SEEN = 256
+"""Sets of models whose candidates are kept."""
 WEIGHT = 0.2
 """Of the newest call in the moving average of the latency."""
 
@@ -103,6 +106,11 @@ class Health:
         return self._back_at is not None and (self._trying or self._clock() < self._back_at)
 
     @property
+    def is_troubled(self) -> bool:
+        """It may be out: it has been set aside and not answered well since."""
+        return self._back_at is not None
+
+    @property
     def back_in(self) -> float:
         """Seconds until it is tried again; 0 where it is not set aside."""
         return 0.0 if self._back_at is None else max(self._back_at - self._clock(), 0.0)
@@ -174,6 +182,7 @@ class Fleet:
         self._rules, self._clock = rules, clock
         self._found: OrderedDict[str, tuple[Health, ...]] = OrderedDict()
         """Of models that wildcards stand for, made when they are first asked for."""
+        self._seen: dict[tuple[str, ...], tuple[Candidate, ...]] = {}
         self._models = {name: self._made(name) for name in catalog}
 
     def inherit(self, previous: Fleet) -> None:
@@ -213,6 +222,18 @@ class Fleet:
         """Every deployment of the model is set aside."""
         return all(health.is_out for health in self.of(name))
 
+    def seen(self, names: tuple[str, ...]) -> tuple[Candidate, ...]:
+        """The usable ones of `names` as routers see them."""
+        if any(health.is_troubled for healths in self._models.values() for health in healths):
+            return tuple(self.candidates[name] for name in self.usable(names))
+        # The same ones for most requests, as the same object: a router may keep what it made of them.
+        found = self._seen.get(names)
+        if found is None:
+            if len(self._seen) >= MOST_SEEN:
+                self._seen.clear()
+            found = self._seen[names] = tuple(self.candidates[name] for name in names)
+        return found
+
     def usable(self, names: Sequence[str]) -> list[str]:
         """Those of `names` that are not out; where all are, the one that is back soonest: trying beats failing."""
         up = [name for name in names if not self.is_out(name)]
@@ -234,6 +255,7 @@ class Fleet:
             return
         latency = min(one.latency for one in self._models[name] if one.latency is not None)
         self.candidates[name] = replace(self.candidates[name], latency=latency)
+        self._seen.clear()
 
     @property
     def down(self) -> list[str]:

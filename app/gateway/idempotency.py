@@ -212,8 +212,15 @@ class _Unguarded:
     """A client that is told that its key guards nothing."""
 
     def __init__(self, client: Client) -> None:
-        self.gone = False
         self._client = client
+
+    @property
+    def gone(self) -> bool:
+        return self._client.gone
+
+    @gone.setter
+    def gone(self, gone: bool) -> None:
+        self._client.gone = gone
 
     async def send(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
         await self._client.send(status, {**headers, **_NOT_KEPT}, body)

@@ -13,9 +13,11 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, cast
 
+import aiohttp
 import httpx
 
-from app.gateway.direct import CONNECT_SECONDS, MAX_REPLY_BYTES, describe, too_large
+from app.gateway.direct import MAX_REPLY_BYTES, too_large
+from app.gateway.http1 import CONNECT_SECONDS
 from app.gateway.litellm_wire import Wire
 from app.gateway.upstream import UpstreamError, broken_reply, timed_out, unreachable
 
@@ -125,4 +127,17 @@ def _broken_off(wire: Wire, error: Exception) -> UpstreamError:
 def _reason(error: Exception) -> str:
     """Few words, without addresses. The transport wraps the error of the client below, which knows more."""
     cause = error.__cause__
-    return describe(cause if isinstance(cause, Exception) else error)
+    return _describe(cause if isinstance(cause, Exception) else error)
+
+
+def _describe(error: Exception) -> str:
+    """Few words for a transport error, without addresses."""
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return "its host name does not resolve"
+    if isinstance(error, aiohttp.ClientConnectorCertificateError | aiohttp.ClientSSLError):
+        return "its TLS certificate is not accepted"
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return f"connection failed ({error.os_error.strerror or type(error.os_error).__name__})"
+    if isinstance(error, aiohttp.InvalidURL | ValueError):
+        return "its URL is not valid"
+    return type(error).__name__

@@ -173,6 +173,10 @@ def with_cost(usage: msgspec.Raw, cost: Decimal | None) -> msgspec.Raw:
     """The usage object with `cost` in USD; unchanged where the cost is not known."""
     if cost is None:
         return usage
+    plain = bytes(usage)
+    if b'"cost"' not in plain and plain.endswith(b"}") and b":" in plain:
+        # It has other fields, as it came from an upstream: put behind them without reading them once more.
+        return msgspec.Raw(b'%b,"cost":%b}' % (plain[:-1], str(cost).encode()))
     fields = _decode_fields(usage)
     fields["cost"] = msgspec.Raw(str(cost).encode())
     return msgspec.Raw(msgspec.json.encode(fields))

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Any, Literal, Protocol
 from urllib.parse import urlsplit
@@ -21,6 +21,7 @@ import msgspec
 from app.core.errors import HullspeedError
 from app.core.types import AttemptOutcome
 from app.gateway.catalog import Model
+from routers.base import last_text
 
 Blame = Literal["deployment", "limit", "nobody"]
 """`deployment`: it is broken or badly set up. `limit`: it works and wants to be left alone for a while. `nobody`: the
@@ -31,8 +32,7 @@ FORWARDED_PREFIXES = ("x-ratelimit-", "anthropic-ratelimit-")
 CHAT_PATH = "/chat/completions"
 
 
-@dataclass(frozen=True)
-class UpstreamRequest:
+class UpstreamRequest(msgspec.Struct, frozen=True):
     """One attempt: the client's request as it goes to one model."""
 
     model: Model
@@ -41,37 +41,40 @@ class UpstreamRequest:
     stream: bool
     timeout: float
     """Seconds: for the whole reply, or between two reads of a stream."""
-    prompt: str = ""
-    """Text of the last user message; recorded and simulated models look their answer up by it."""
+    messages: Sequence[Mapping[str, Any]] = ()
+    """Of the chat; recorded and simulated models look their answer up by it."""
     item: str | None = None
     """Id of the suite's item the client said this is, if it did."""
     path: str = CHAT_PATH
     """Of the endpoint, below the address of the provider."""
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = {}
     """Headers of the client's that go through to the provider."""
+
+    @property
+    def prompt(self) -> str:
+        """Text of the last user message."""
+        return last_text(self.messages)
 
     def body(self) -> bytes:
         """The body to send."""
         return msgspec.json.encode(self.fields)
 
 
-@dataclass(frozen=True)
-class UpstreamReply:
+class UpstreamReply(msgspec.Struct, frozen=True):
     """A whole reply."""
 
     body: bytes
     """JSON of a chat completion."""
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = {}
     """Headers to hand on to the client (see `forwarded`)."""
 
 
-@dataclass(frozen=True)
-class UpstreamStream:
+class UpstreamStream(msgspec.Struct, frozen=True):
     """A reply that is still coming."""
 
     chunks: AsyncIterator[bytes]
     """JSON of each chunk. Ends after `[DONE]` or a clean end of the stream; raises `UpstreamError` on a broken one."""
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = {}
 
 
 class Upstream(Protocol):

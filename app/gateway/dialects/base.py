@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
@@ -29,8 +28,7 @@ LITELLM_ONLY = frozenset({"drop_params", "additional_drop_params", "custom_llm_p
 """Parameters in the configuration that are litellm's, not the provider's."""
 
 
-@dataclass(frozen=True)
-class Native:
+class Native(msgspec.Struct, frozen=True):
     """A request in the client's own dialect, for models whose provider speaks it."""
 
     endpoint: str
@@ -56,8 +54,7 @@ class Native:
         return self.endpoint.removeprefix("/v1")
 
 
-@dataclass(frozen=True)
-class Asked:
+class Asked(msgspec.Struct, frozen=True):
     """A request as its dialect read it."""
 
     chat: ChatRequest
@@ -66,7 +63,7 @@ class Asked:
     """The body in OpenAI's chat form."""
     native: Native | None = None
     """None where the client speaks chat itself."""
-    names: Mapping[str, str] = field(default_factory=dict)
+    names: Mapping[str, str] = {}
     """Names of tools that chat would refuse: the one sent → the client's own."""
     freeform: frozenset[str] = frozenset()
     """Tools that take text, asked for as functions of one parameter, `input`."""

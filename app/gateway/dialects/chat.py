@@ -44,7 +44,8 @@ def with_model_and_cost(answer: WholeAnswer, cost: Decimal | None) -> bytes:
     """A whole reply as it came, but for the name of the model and the cost beside its usage."""
     fields = answer.fields
     fields["model"] = encoded(answer.attempt.model)
-    if "usage" in fields and answer.reply.read_usage() is not None:
+    usage = answer.attempt.usage
+    if "usage" in fields and usage is not None and not usage.estimated:
         fields["usage"] = with_cost(fields["usage"], cost)
     return msgspec.json.encode(fields)
 

@@ -1,0 +1,285 @@
+"""uvicorn's HTTP protocol with a short way to the endpoints that ask models.
+
+Everything that is not such a request goes the usual way through ASGI. A call that comes whole and is not large is
+given to its endpoint as it is: no scope, no task that watches for the client (the connection says itself when it is
+lost), one write for head and body. It is the same endpoint either way, and the same replies.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any, cast
+
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.server import ServerState
+
+from app.api.chat import CallEndpoint
+
+log = logging.getLogger("hullspeed.server")
+
+MOST_BYTES = 1 << 20
+"""Of a body that is taken the short way; a larger one is read under flow control."""
+
+Find = Callable[[bytes], CallEndpoint | None]
+"""The endpoint at a path, as it stands in the request line."""
+
+
+class CallProtocol(HttpToolsProtocol):
+    """One connection of a client."""
+
+    def __init__(
+        self,
+        find: Find,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self._find = find
+        self._idle_since: float | None = None
+        self._default_headers: list[tuple[bytes, bytes]] | None = None
+        self._default_lines = b""
+
+    # What the parser says.
+
+    def on_message_begin(self) -> None:
+        # A scope is made only where one is needed.
+        self.url = b""
+        self.expect_100_continue = False
+        self.headers = []
+
+    def on_headers_complete(self) -> None:
+        endpoint = self._find(self.url) if self.parser.get_method() == b"POST" else None
+        if endpoint is None or not self._is_plain():
+            url, headers = self.url, self.headers
+            super().on_message_begin()
+            self.url = url
+            self.headers.extend(headers)
+            super().on_headers_complete()
+            return
+        before: RequestResponseCycle | None = self.cycle
+        exchange = Exchange(self, endpoint, self.headers, keep_alive=self.parser.should_keep_alive())
+        # uvicorn asks of a cycle no more than an exchange has.
+        self.cycle = cast("RequestResponseCycle", exchange)
+        if before is None or before.response_complete:
+            exchange.its_turn = True
+        else:
+            self.flow.pause_reading()
+            self.pipeline.appendleft((self.cycle, self.app))
+
+    def _is_plain(self) -> bool:
+        """The request can be taken the short way: HTTP/1.1, a small body of known length, nothing to negotiate."""
+        if self.expect_100_continue or self.parser.should_upgrade() or self.parser.get_http_version() != "1.1":
+            return False
+        length = b""
+        for name, value in self.headers:
+            if name == b"content-length":
+                length = value
+            elif name == b"transfer-encoding":
+                return False
+        return length.isdigit() and int(length) <= MOST_BYTES
+
+    def on_body(self, body: bytes) -> None:
+        cycle: object = self.cycle
+        if type(cycle) is Exchange:
+            cycle.body += body
+        else:
+            super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        cycle: object = self.cycle
+        if type(cycle) is Exchange:
+            cycle.has_come()
+        else:
+            super().on_message_complete()
+
+    def _start_asgi_task(self, cycle: Any, app: Any) -> None:
+        if type(cycle) is Exchange:
+            cycle.may_begin()
+        else:
+            super()._start_asgi_task(cycle, app)
+
+    # The connection.
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        cycles: list[object] = [self.cycle, *(cycle for cycle, _ in self.pipeline)]
+        for cycle in cycles:
+            if type(cycle) is Exchange:
+                cycle.lost()
+        if self.timeout_keep_alive_task is not None:
+            self.timeout_keep_alive_task.cancel()
+            self.timeout_keep_alive_task = None
+
+    def on_response_complete(self) -> None:
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            cycle, app = self.pipeline.pop()
+            self._start_asgi_task(cycle, app)
+            return
+        # One lazy timer for all the replies of a connection, which looks how long nothing has come.
+        self._idle_since = self.loop.time()
+        if self.timeout_keep_alive_task is None:
+            self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self._look)
+
+    def _unset_keepalive_if_required(self) -> None:
+        self._idle_since = None
+
+    def _look(self) -> None:
+        self.timeout_keep_alive_task = None
+        if self._idle_since is None or self.transport.is_closing():
+            return
+        left = self._idle_since + self.timeout_keep_alive - self.loop.time()
+        if left <= 0.001:
+            self.transport.close()
+        else:
+            self.timeout_keep_alive_task = self.loop.call_later(left, self._look)
+
+    def default_lines(self) -> bytes:
+        """The headers that every reply bears; uvicorn makes them anew each second, for the date."""
+        current = self.server_state.default_headers
+        if current is not self._default_headers:
+            self._default_headers = current
+            self._default_lines = b"".join([b"%b: %b\r\n" % pair for pair in current])
+        return self._default_lines
+
+
+class _Nobody:
+    """uvicorn tells the waiting ASGI application of news; here nobody waits."""
+
+    def set(self) -> None:
+        pass
+
+
+_NOBODY = _Nobody()
+
+
+class Exchange:
+    """One call over one connection: its request, and the client that its reply goes to."""
+
+    __slots__ = (
+        "_endpoint", "_has_come", "_headers", "_protocol", "_task", "body", "disconnected", "gone", "its_turn",
+        "keep_alive", "leaves", "message_event", "response_complete", "started",
+    )  # fmt: skip
+
+    def __init__(
+        self, protocol: CallProtocol, endpoint: CallEndpoint, headers: list[tuple[bytes, bytes]], *, keep_alive: bool
+    ) -> None:
+        self.body = b""
+        self.keep_alive = keep_alive
+        self.message_event = _NOBODY
+        self.disconnected = False
+        self.response_complete = False
+        self.started = False
+        """The head of the reply has gone out."""
+        self.gone = False
+        """The client has closed the connection."""
+        self.leaves = True
+        """The call ends with the connection; where not, it goes on without its client."""
+        self.its_turn = False
+        self._has_come = False
+        self._protocol = protocol
+        self._endpoint = endpoint
+        self._headers = headers
+        self._task: asyncio.Task[None] | None = None
+
+    # From the protocol.
+
+    def has_come(self) -> None:
+        """The request is all here."""
+        self._has_come = True
+        if self.its_turn:
+            self._begin()
+
+    def may_begin(self) -> None:
+        """The requests before it on this connection are answered."""
+        self.its_turn = True
+        if self._has_come:
+            self._begin()
+
+    def lost(self) -> None:
+        """The connection is gone."""
+        if self.response_complete:
+            return
+        self.disconnected = True
+        if self.leaves and self._task is not None and not self._task.done():
+            self.gone = True
+            self._task.cancel()
+
+    def _begin(self) -> None:
+        tasks = self._protocol.tasks
+        task = self._task = self._protocol.loop.create_task(self._run())
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+
+    async def _run(self) -> None:
+        try:
+            await self._endpoint.answer(self._headers, self.body, self)
+        except asyncio.CancelledError:
+            if not self.gone:
+                await self._cut_off()
+        except Exception:
+            log.exception("an endpoint failed")
+            await self._cut_off()
+
+    async def _cut_off(self) -> None:
+        """The server stops, or failed, before there was a reply: the client hears of it, or of the end at least."""
+        if self.started:
+            self._protocol.transport.close()
+        elif not self.disconnected:
+            self.keep_alive = False
+            await self.send(503, {"content-type": "application/json"}, self._endpoint.stopping())
+
+    # As `gateway.flow.Client`.
+
+    async def send(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
+        if self.disconnected:
+            return
+        self.started = True
+        length = b"content-length: %d\r\n\r\n" % len(body)
+        self._protocol.transport.write(self._head(status, headers) + length + body)
+        self._complete()
+
+    async def open(self, headers: Mapping[str, str]) -> None:
+        if self.disconnected:
+            return
+        self.started = True
+        self._protocol.transport.write(self._head(200, headers) + b"transfer-encoding: chunked\r\n\r\n")
+
+    async def write(self, data: bytes) -> None:
+        protocol = self._protocol
+        if protocol.flow.write_paused:
+            await protocol.flow.drain()
+        if not self.disconnected and data:
+            protocol.transport.write(b"%x\r\n%b\r\n" % (len(data), data))
+
+    async def end(self, data: bytes) -> None:
+        protocol = self._protocol
+        if protocol.flow.write_paused:
+            await protocol.flow.drain()
+        if self.disconnected:
+            return
+        last = b"%x\r\n%b\r\n0\r\n\r\n" % (len(data), data) if data else b"0\r\n\r\n"
+        protocol.transport.write(last)
+        self._complete()
+
+    def _head(self, status: int, headers: Mapping[str, str]) -> bytes:
+        lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
+        # A value with a line break in it would be a header more (RFC 9110, 5.5).
+        if lines.count("\r") != len(headers) or lines.count("\n") != len(headers):
+            raise ValueError("a line break in a header of a reply")
+        close = b"" if self.keep_alive else b"connection: close\r\n"
+        return STATUS_LINE[status] + self._protocol.default_lines() + lines.encode("latin-1", "replace") + close
+
+    def _complete(self) -> None:
+        self.response_complete = True
+        if not self.keep_alive:
+            self._protocol.transport.close()
+        self._protocol.on_response_complete()

@@ -1,0 +1,601 @@
+"""An HTTP/1.1 client for upstreams: one POST at a time on pooled keep-alive connections (RFC 9112).
+
+It does what the hop needs and nothing else, on httptools' parser and the event loop's own transports: a request costs
+a tenth of what a general client costs. A pooled connection that the server has closed is noticed before anything is
+sent on it, and another one is taken; once a byte of a request is out, it is never sent again by itself, for the server
+may have begun to work on it (RFC 9110, 9.2.2).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+import zlib
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol, cast
+from urllib.parse import urlsplit
+
+import aiohappyeyeballs
+import httptools
+
+CONNECT_SECONDS = 10.0
+IDLE_SECONDS = 15.0
+"""A connection unused for longer is closed: the server may be about to do so."""
+DNS_SECONDS = 60.0
+SWEEP_SECONDS = 5.0
+MOST_HEAD_BYTES = 256 << 10
+READ_AHEAD = 256 << 10
+"""Bytes of a stream that are held for a slow reader before its server is left waiting."""
+SLICE = 256 << 10
+"""A body is written in such pieces, so that a large one does not block the event loop."""
+INFLATED = 1 << 20
+LINGER_SECONDS, LINGERING = 2.0, 64 << 10
+"""How long, and how many bytes, a reply may go on after what was wanted of it."""
+
+Headers = list[tuple[bytes, bytes]]
+"""Names in lower case, as they came otherwise."""
+
+
+class HttpError(Exception):
+    """An exchange failed. The message says why in few words, without addresses."""
+
+
+class Unreachable(HttpError):
+    """Nothing was sent."""
+
+
+class BrokenOff(HttpError):
+    """The connection ended, or what came over it is no HTTP, before the reply was whole."""
+
+
+class ReplyTooLarge(HttpError):
+    """The body is larger than the caller wants."""
+
+
+class Origin(NamedTuple):
+    """Where connections lead."""
+
+    host: str
+    port: int
+    tls: bool
+
+
+class Url(NamedTuple):
+    """A URL, taken apart for a request."""
+
+    origin: Origin
+    host: str
+    """The header `host` (RFC 9110, 7.2)."""
+    target: str
+    """The path with its query (RFC 9112, 3.2.1)."""
+
+
+def parse_url(url: str) -> Url:
+    """Raises `ValueError` where `url` is none of http or https."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username is not None:
+        raise ValueError("not an http URL")
+    tls = parts.scheme == "https"
+    port = parts.port or (443 if tls else 80)
+    name = parts.hostname if ":" in parts.hostname else parts.hostname.encode("idna").decode()
+    bare = f"[{name}]" if ":" in name else name
+    target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    if not target.isascii() or any(sign <= " " for sign in target):
+        raise ValueError("a path with signs that must be percent-encoded")
+    return Url(Origin(name, port, tls), bare if port == (443 if tls else 80) else f"{bare}:{port}", target)
+
+
+class Reply:
+    """One reply, from its head on. Read it to its end or `close` it."""
+
+    __slots__ = (
+        "_connection", "_decoder", "_error", "_left", "_pieces", "_size", "_waiter", "_whole", "done", "headers",
+        "most", "status", "until_close",
+    )  # fmt: skip
+
+    def __init__(self, connection: Connection, most: int) -> None:
+        self.status = 0
+        self.headers: Headers = []
+        self.most = most
+        """Bytes of a body read whole; a stream may have as many waiting."""
+        self.done = False
+        self.until_close = False
+        """The body ends with the connection (RFC 9112, 6.3)."""
+        self._connection = connection
+        self._pieces: list[bytes] = []
+        self._size = 0
+        self._error: HttpError | TimeoutError | None = None
+        self._waiter: asyncio.Future[None] | None = None
+        self._whole = self._left = False
+        self._decoder: _Inflate | None = None
+
+    def header(self, name: bytes) -> bytes:
+        """The first value of a header, empty where it is missing."""
+        for known, value in self.headers:
+            if known == name:
+                return value
+        return b""
+
+    async def read(self) -> bytes:
+        """The whole body. Raises `BrokenOff`, `ReplyTooLarge`, `TimeoutError`."""
+        self._whole = True
+        self._connection.resume()
+        while not self.done:
+            await self._wait()
+        if self._error is not None:
+            raise self._error
+        pieces = self._pieces
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    async def piece(self) -> bytes:
+        """What has come of the body since the last time; empty at its end. Raises as `read` does."""
+        if not self._pieces and not self.done:
+            await self._wait()
+        if self._pieces:
+            pieces, self._pieces = self._pieces, []
+            self._size = 0
+            self._connection.resume()
+            return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        if self._error is not None:
+            raise self._error
+        return b""
+
+    def close(self) -> None:
+        """Give the reply up: where it is not all here, its connection goes, which tells the server to stop."""
+        if not self.done and not self._left:
+            self._connection.fail(BrokenOff("given up"))
+
+    def leave(self) -> None:
+        """Read no further what is at its end: a server that ends it at once may keep its connection."""
+        if not self.done:
+            self._left = self._whole = True
+            self.most = self._size + LINGERING
+            self._connection.linger()
+
+    async def head(self) -> None:
+        """Wait for status and headers."""
+        while not self.status and self._error is None:
+            await self._wait()
+        if not self.status and self._error is not None:
+            raise self._error
+
+    async def _wait(self) -> None:
+        waiter = self._waiter = self._connection.loop.create_future()
+        try:
+            await waiter
+        finally:
+            self._waiter = None
+
+    # What the connection tells.
+
+    def begun(self, status: int) -> None:
+        self.status = status
+        length = coded = False
+        for name, value in self.headers:
+            if name in (b"content-length", b"transfer-encoding"):
+                length = True
+            elif name == b"content-encoding":
+                coded = value.strip().lower() not in (b"", b"identity")
+        self.until_close = not length and status not in (204, 304)
+        if coded:
+            self._decoder = _Inflate(self.header(b"content-encoding"))
+        self._wake()
+
+    def feed(self, data: bytes) -> None:
+        if self._decoder is None:
+            self._add(data)
+        else:
+            for piece in self._decoder.feed(data):
+                self._add(piece)
+
+    def _add(self, data: bytes) -> None:
+        self._pieces.append(data)
+        self._size += len(data)
+        if self._size > self.most:
+            raise ReplyTooLarge
+        if not self._whole:
+            if self._size > READ_AHEAD:
+                self._connection.pause()
+            self._wake()
+
+    def end(self, error: HttpError | TimeoutError | None = None) -> None:
+        if self.done:
+            return
+        if error is None and self._decoder is not None and not self._decoder.is_whole:
+            error = BrokenOff("its compressed body is cut short")
+        self.done, self._error = True, error
+        self._wake()
+
+    def _wake(self) -> None:
+        waiter = self._waiter
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
+
+class _Inflate:
+    """A coded body (RFC 9110, 8.4.1). None is asked for, but some servers send one all the same."""
+
+    def __init__(self, coding: bytes) -> None:
+        coding = coding.strip().lower()
+        if coding not in (b"gzip", b"x-gzip", b"deflate"):
+            raise BrokenOff(f"content coding {coding.decode('latin-1')[:20]}, which was not asked for")
+        self._raw = zlib.decompressobj(zlib.MAX_WBITS | 32) if coding != b"deflate" else zlib.decompressobj()
+
+    @property
+    def is_whole(self) -> bool:
+        return self._raw.eof
+
+    def feed(self, data: bytes) -> list[bytes]:
+        pieces = []
+        try:
+            while data:
+                pieces.append(self._raw.decompress(data, INFLATED))
+                data = self._raw.unconsumed_tail
+                if len(pieces) > 64:
+                    raise ReplyTooLarge
+        except zlib.error:
+            raise BrokenOff("its compressed body is damaged") from None
+        return [piece for piece in pieces if piece]
+
+
+class _Owner(Protocol):
+    """Who keeps connections."""
+
+    def put(self, connection: Connection) -> None: ...
+
+    def forget(self, connection: Connection) -> None: ...
+
+
+class Connection(asyncio.Protocol):
+    """One connection, with at most one exchange at a time."""
+
+    def __init__(self, origin: Origin, owner: _Owner, loop: asyncio.AbstractEventLoop) -> None:
+        self.origin = origin
+        self.loop = loop
+        self.idle_since = 0.0
+        self.usable = False
+        """Open, and nothing has come that nobody asked for."""
+        self._owner = owner
+        self._transport: asyncio.Transport | None = None
+        self._reply: Reply | None = None
+        self._headers: Headers = []
+        self._head_bytes = 0
+        self._interim = False
+        self._writable: asyncio.Future[None] | None = None
+        self._write_paused = False
+        self._paused = False
+        self._sent = True
+        self._deadline: float | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = 0.0
+        self._parser = httptools.HttpResponseParser(self)
+        # As lenient as other clients are: no reply of a server that is merely sloppy is refused.
+        self._parser.set_dangerous_leniencies(
+            lenient_headers=True,
+            lenient_optional_cr_before_lf=True,
+            lenient_spaces_after_chunk_size=True,
+            lenient_optional_crlf_after_chunk=True,
+        )
+
+    # The exchange.
+
+    async def post(self, head: bytes, body: bytes, most: int, deadline: float | None) -> Reply:
+        """Send a request and wait for the head of its reply. `deadline`: of the loop's clock, for the reply's end.
+
+        Raises `BrokenOff`, `TimeoutError`; after any exception, a cancellation too, the connection is closed.
+        """
+        transport = self._transport
+        assert transport is not None
+        reply = self._reply = Reply(self, most)
+        if deadline is not None:
+            self._arm(deadline)
+        try:
+            if len(body) <= SLICE:
+                transport.write(head + body)
+            else:
+                await self._send(transport, head, body, reply)
+            await reply.head()
+        except BaseException:
+            self.fail(BrokenOff("given up"))
+            raise
+        return reply
+
+    async def _send(self, transport: asyncio.Transport, head: bytes, body: bytes, reply: Reply) -> None:
+        self._sent = False
+        transport.write(head)
+        view = memoryview(body)
+        for start in range(0, len(body), SLICE):
+            # A server may answer before it has read all, with an error most likely.
+            if reply.status or reply.done:
+                return
+            transport.write(view[start : start + SLICE])
+            if self._write_paused:
+                self._writable = self.loop.create_future()
+                await self._writable
+        self._sent = True
+
+    def fail(self, error: HttpError | TimeoutError) -> None:
+        """End the exchange and close."""
+        self.usable = False
+        self._deadline = None
+        if self._transport is not None and not self._transport.is_closing():
+            # What is not sent yet is not wanted any more, and a dead peer must not hold it.
+            self._transport.abort()
+        reply, self._reply = self._reply, None
+        if reply is not None:
+            reply.end(error)
+        self._let_write()
+
+    def close(self) -> None:
+        """Close an idle connection."""
+        self.usable = False
+        if self._transport is not None:
+            self._transport.close()
+
+    def linger(self) -> None:
+        """Give the exchange a moment to end."""
+        self.resume()
+        self._arm(self.loop.time() + LINGER_SECONDS)
+
+    def pause(self) -> None:
+        """Leave the server waiting."""
+        if not self._paused and self._transport is not None and not self._transport.is_closing():
+            self._paused = True
+            self._transport.pause_reading()
+
+    def resume(self) -> None:
+        """Go on reading, if it was paused."""
+        if self._paused and self._transport is not None and not self._transport.is_closing():
+            self._paused = False
+            self._transport.resume_reading()
+
+    def _arm(self, deadline: float) -> None:
+        # One lazy timer: most exchanges end long before it would ring, and the next ones use it again.
+        self._deadline = deadline
+        if self._timer is None or self._timer_at > deadline:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer_at = deadline
+            self._timer = self.loop.call_at(deadline, self._ring)
+
+    def _ring(self) -> None:
+        self._timer = None
+        deadline = self._deadline
+        if deadline is None:
+            return
+        if self.loop.time() >= deadline - 0.001:
+            self.fail(TimeoutError())
+        else:
+            self._arm(deadline)
+
+    # asyncio.Protocol.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        # uvloop's are no subclass.
+        self._transport = cast("asyncio.Transport", transport)
+        self.usable = True
+
+    def data_received(self, data: bytes) -> None:
+        if self._reply is None:
+            # Nobody has asked for it (RFC 9112, 9.5: a late 408, say).
+            self.close()
+            return
+        if not self._reply.status:
+            self._head_bytes += len(data)
+            if self._head_bytes > MOST_HEAD_BYTES:
+                self.fail(BrokenOff("its headers are too long"))
+                return
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserCallbackError as error:
+            cause = error.__context__
+            self.fail(cause if isinstance(cause, HttpError) else BrokenOff("it is no HTTP"))
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+            self.fail(BrokenOff("it is no HTTP"))
+
+    def eof_received(self) -> None:
+        return None
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.usable = False
+        reply, self._reply = self._reply, None
+        if reply is not None:
+            if reply.until_close and reply.status and exc is None:
+                reply.end()
+            else:
+                reply.end(BrokenOff("the connection was closed"))
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._let_write()
+        self._owner.forget(self)
+
+    def pause_writing(self) -> None:
+        self._write_paused = True
+
+    def resume_writing(self) -> None:
+        self._write_paused = False
+        self._let_write()
+
+    def _let_write(self) -> None:
+        if self._writable is not None and not self._writable.done():
+            self._writable.set_result(None)
+
+    # The parser.
+
+    def on_message_begin(self) -> None:
+        if self._reply is None:
+            self.usable = False
+        self._headers = []
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._headers.append((name.lower(), value))
+
+    def on_headers_complete(self) -> None:
+        status, reply = self._parser.get_status_code(), self._reply
+        # Interim replies stand before the one that counts (RFC 9110, 15.2); nobody has asked to switch protocols.
+        self._interim = 100 <= status < 200
+        if status == 101:
+            raise BrokenOff("it wants to switch protocols")
+        if not self._interim and reply is not None:
+            reply.headers = self._headers
+            reply.begun(status)
+
+    def on_body(self, data: bytes) -> None:
+        if self._reply is not None:
+            self._reply.feed(data)
+
+    def on_message_complete(self) -> None:
+        if self._interim:
+            self._interim = False
+            return
+        reply, self._reply = self._reply, None
+        self._deadline = None
+        self._head_bytes = 0
+        if reply is None:
+            return
+        reply.end()
+        if self._sent and self.usable and self._parser.should_keep_alive() and not reply.until_close:
+            # A reader that was slow has left it paused, and a server that goes away would not be noticed.
+            self.resume()
+            self.idle_since = self.loop.time()
+            self._owner.put(self)
+        else:
+            self.close()
+
+
+@dataclass(slots=True)
+class _Addresses:
+    infos: Sequence[aiohappyeyeballs.AddrInfoType]
+    expires: float
+
+
+class Pool:
+    """Keep-alive connections to any number of origins. Belongs to one event loop."""
+
+    def __init__(self) -> None:
+        self._idle: dict[Origin, deque[Connection]] = {}
+        self._all: set[Connection] = set()
+        self._addresses: dict[tuple[str, int], _Addresses] = {}
+        self._tls: ssl.SSLContext | None = None
+        self._sweeper: asyncio.TimerHandle | None = None
+        self._closed = False
+
+    async def post(
+        self, origin: Origin, head: bytes, body: bytes, *, most: int, deadline: float | None = None
+    ) -> Reply:
+        """Send a request; returns with the head of the reply.
+
+        `head`: request line and headers, with the empty line; `most`: bytes the body may have, read whole;
+        `deadline`: of the loop's clock, for connecting and for the reply to its end. Raises `Unreachable` where
+        nothing was sent, `BrokenOff`, `TimeoutError`.
+        """
+        connection = self._take(origin)
+        if connection is None:
+            connection = await self._connect(origin, deadline)
+        return await connection.post(head, body, most, deadline)
+
+    def _take(self, origin: Origin) -> Connection | None:
+        idle = self._idle.get(origin)
+        # The one used last is the one that lives longest; the others may run out.
+        while idle:
+            connection = idle.pop()
+            if connection.usable:
+                if connection.loop.time() - connection.idle_since <= IDLE_SECONDS:
+                    return connection
+                connection.close()
+        return None
+
+    async def _connect(self, origin: Origin, deadline: float | None) -> Connection:
+        loop = asyncio.get_running_loop()
+        due = loop.time() + CONNECT_SECONDS
+        async with asyncio.timeout_at(due if deadline is None else min(due, deadline)):
+            infos = await self._resolve(origin, loop)
+            try:
+                sock = await aiohappyeyeballs.start_connection(infos, happy_eyeballs_delay=0.25, interleave=1)
+            except OSError as error:
+                self._addresses.pop(origin[:2], None)
+                raise Unreachable(f"connection failed ({error.strerror or type(error).__name__})") from None
+            try:
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                _, connection = await loop.create_connection(
+                    lambda: Connection(origin, self, loop),
+                    sock=sock,
+                    ssl=self._context() if origin.tls else None,
+                    server_hostname=origin.host if origin.tls else None,
+                )
+            except (ssl.CertificateError, ssl.SSLError) as error:
+                sock.close()
+                what = "certificate" if isinstance(error, ssl.CertificateError) else "handshake"
+                raise Unreachable(f"its TLS {what} is not accepted") from None
+            except OSError as error:
+                sock.close()
+                raise Unreachable(f"connection failed ({error.strerror or type(error).__name__})") from None
+            except BaseException:
+                sock.close()
+                raise
+        self._all.add(connection)
+        if self._sweeper is None and not self._closed:
+            self._sweeper = loop.call_later(SWEEP_SECONDS, self._sweep)
+        return connection
+
+    async def _resolve(
+        self, origin: Origin, loop: asyncio.AbstractEventLoop
+    ) -> Sequence[aiohappyeyeballs.AddrInfoType]:
+        known = self._addresses.get(origin[:2])
+        if known is not None and loop.time() < known.expires:
+            return known.infos
+        try:
+            infos = await loop.getaddrinfo(origin.host, origin.port, type=socket.SOCK_STREAM)
+        except OSError:
+            raise Unreachable("its host name does not resolve") from None
+        if not infos:
+            raise Unreachable("its host name does not resolve")
+        self._addresses[origin[:2]] = _Addresses(infos, loop.time() + DNS_SECONDS)
+        return infos
+
+    def _context(self) -> ssl.SSLContext:
+        if self._tls is None:
+            self._tls = ssl.create_default_context()
+            # A stream is many small records: HTTP/1.1 is all that is spoken here.
+            self._tls.set_alpn_protocols(["http/1.1"])
+        return self._tls
+
+    def put(self, connection: Connection) -> None:
+        """A connection has nothing to do."""
+        if self._closed:
+            connection.close()
+        else:
+            self._idle.setdefault(connection.origin, deque()).append(connection)
+
+    def forget(self, connection: Connection) -> None:
+        """A connection is gone."""
+        self._all.discard(connection)
+
+    def _sweep(self) -> None:
+        loop = asyncio.get_running_loop()
+        oldest = loop.time() - IDLE_SECONDS
+        for origin, idle in list(self._idle.items()):
+            while idle and (idle[0].idle_since < oldest or not idle[0].usable):
+                idle.popleft().close()
+            if not idle:
+                del self._idle[origin]
+        self._sweeper = loop.call_later(SWEEP_SECONDS, self._sweep) if self._all else None
+
+    @property
+    def open_connections(self) -> int:
+        """How many there are, busy ones too."""
+        return len(self._all)
+
+    async def close(self) -> None:
+        """Close all connections; exchanges under way end with `BrokenOff`."""
+        self._closed = True
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+        for connection in list(self._all):
+            connection.fail(BrokenOff("the proxy stops"))
+        # A turn of the loop, in which the transports close.
+        await asyncio.sleep(0)
