@@ -35,7 +35,7 @@ class Tally:
 
     __slots__ = ("_cells", "_mine")
 
-    def __init__(self, cells: memoryview | None = None, worker: int = 0) -> None:
+    def __init__(self, cells: memoryview[float] | None = None, worker: int = 0) -> None:
         """`cells`: one double for each worker; without them this process counts alone."""
         self._cells = _alone(1) if cells is None else cells
         self._mine = worker
@@ -55,7 +55,7 @@ class Place:
 
     __slots__ = ("cells", "inflight", "trier")
 
-    def __init__(self, cells: memoryview | None = None, workers: int = 1, worker: int = 0) -> None:
+    def __init__(self, cells: memoryview[float] | None = None, workers: int = 1, worker: int = 0) -> None:
         cells = _alone(_SHARED + workers) if cells is None else cells
         self.cells = cells[:_SHARED]
         """See `FAILS` and its neighbours."""
@@ -121,5 +121,5 @@ class Shared:
         return Tally(self._cells[:count], self.worker), Tally(self._cells[count : 2 * count], self.worker)
 
 
-def _alone(cells: int) -> memoryview:
+def _alone(cells: int) -> memoryview[float]:
     return memoryview(bytearray(_BYTES * cells)).cast("d")

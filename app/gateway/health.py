@@ -44,7 +44,7 @@ class Bucket:
     """
 
     def __init__(
-        self, per_minute: int, clock: Callable[[], float], cells: memoryview | None = None, cell: int = 0
+        self, per_minute: int, clock: Callable[[], float], cells: memoryview[float] | None = None, cell: int = 0
     ) -> None:
         """`cells[cell]` is where the number is kept, 0 for a full bucket."""
         self._size = float(per_minute)
