@@ -251,6 +251,10 @@ class Supervisor:
         self._tell_all(_Frame("stop", number=int(self._stopping)))
         self._stopping = True
         self._restarts.clear()
+        # Nobody is to wait on a port that nobody will answer.
+        for sock in self._sockets:
+            if sock is not None:
+                sock.close()
         self._kill_at = monotonic() + self._drain_seconds + GRACE_SECONDS
 
     # Starting, and what becomes of them.

@@ -30,6 +30,8 @@ from app.store.embedded import EmbeddedServer
 log = logging.getLogger(__name__)
 
 POOL = 10
+OPENING_SECONDS = 30.0
+"""How long somebody who needs the embedded server waits for it; a new one's files take seconds to write."""
 _DRIVERS = ("postgres", "postgresql", "postgresql+psycopg")
 
 
@@ -102,7 +104,7 @@ class Database:
     async def _opened(self) -> None:
         if self._engine is None and self._opening is not None:
             with suppress(TimeoutError):
-                async with asyncio.timeout(self._connect_timeout):
+                async with asyncio.timeout(OPENING_SECONDS):
                     await asyncio.shield(self._opening)
 
     def _configure(self, connection: Any, _record: object) -> None:
