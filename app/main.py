@@ -71,6 +71,7 @@ NOTHING_TO_SERVE = (
 
 
 CATCH_UP_SECONDS = 10.0
+CUT_OFF_SECONDS = 5.0
 FLUSH = "flush"
 """The question to all workers whether what they have recorded is in Postgres."""
 
@@ -398,6 +399,15 @@ class Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self.listening.set()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().shutdown(sockets)
+        # Calls that were cut off by the end of the patience are recorded too, while there is a ledger.
+        if cut_off := list(self.server_state.tasks):
+            logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
+            for task in cut_off:
+                task.cancel()
+            await asyncio.wait(cut_off, timeout=CUT_OFF_SECONDS)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -145,6 +145,8 @@ def test_a_second_ctrl_c_does_not_wait(program: Program, openai_server: FakeOpen
         gate.open()
         with pytest.raises(httpx.RemoteProtocolError):
             asked.result(30)
+    assert "lost" not in "".join(served.said)
+    assert rows(program) == 1, "what was cut off is on record"
 
 
 def test_sighup_reloads_all(program: Program, openai_server: FakeOpenAI, tmp_path: Path) -> None:
@@ -204,6 +206,7 @@ def test_workers_share_one_embedded_postgres(
     with program.serving("--config", config_file(folder, openai_server), "--workers", "2") as served:
         assert many(served.url) == [200] * MANY
         listed = httpx.get(f"{served.url}/v1/calls", timeout=30, trust_env=False)
+        assert listed.status_code == 200, listed.text
         assert len(listed.json()["data"]) == MANY
         # Those that stay keep it running.
         workers(served)[0].kill()
