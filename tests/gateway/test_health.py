@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -107,7 +108,7 @@ def test_the_fastest_idle_deployment_comes_first() -> None:
     slow.succeeded(2.0)
     fast.succeeded(0.5)
     busy.succeeded(0.1)
-    busy.inflight = 1
+    busy.begin()
     assert [health.model.target for health in fleet.order("m")] == ["fast", "slow", "busy"]
     assert fleet.candidates["m"].latency == 0.1
 
@@ -171,6 +172,9 @@ def test_a_new_fleet_goes_on_where_the_old_one_was() -> None:
     second.end()
     second.begin()
     assert second.is_full, "the limit is the new one's"
-    second.succeeded(12.0)
-    assert new.candidates["m"].latency == 4.0
+    second.succeeded(2.4)
+    assert new.candidates["m"].latency == 2.0, "what routers see does not move with every call"
+    clock.now += 1
+    second.succeeded(11.68)
+    assert new.candidates["m"].latency == pytest.approx(4.0)
     assert old.candidates["m"].latency == 1.0
