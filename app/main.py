@@ -19,6 +19,7 @@ from fastapi import Depends, FastAPI
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
+from app.api.body_limit import BodyLimit
 from app.api.calls import calls_api
 from app.api.chat import CallEndpoint
 from app.api.decisions import decisions_api
@@ -193,18 +194,19 @@ class Proxy:
         return Setup(config, api_key, catalog, fleet, decider, gateway, learning, app)
 
     def _build_app(self, gateway: Gateway, guard: Guard, idempotency: Idempotency) -> FastAPI:
-        app = FastAPI(title="Hullspeed", docs_url=None, redoc_url=None, openapi_url=None)
+        app = FastAPI(title="Hullspeed", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
         install_error_handlers(app)
         for dialect in (Chat(), Messages(), Responses(), Completions(), Embeddings()):
             endpoint = CallEndpoint(dialect, gateway, guard, idempotency, self.settings.max_body_bytes)
             app.router.routes.append(Route(dialect.endpoint, endpoint, methods=["POST"]))
-        app.include_router(tokens_api(guard))
         guarded = [Depends(guard)]
+        app.include_router(tokens_api(), dependencies=guarded)
         app.include_router(models_api(gateway.decider), dependencies=guarded)
         app.include_router(decisions_api(gateway.decider), dependencies=guarded)
         app.include_router(calls_api(self.database, self.ledger), dependencies=guarded)
         app.include_router(ops_api(self.metrics, self.readiness))
         app.include_router(description_api(app, has_key=guard.has_key), dependencies=guarded)
+        app.add_middleware(BodyLimit, most=self.settings.max_body_bytes)
         app.add_middleware(RequestIds)
         return app
 

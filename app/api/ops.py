@@ -14,6 +14,11 @@ def ops_api(metrics: Metrics, readiness: Callable[[], tuple[bool, dict[str, Any]
     """`readiness` gives whether requests can be served, and what was found; it must not wait for anything."""
     api = APIRouter(tags=["operations"])
 
+    @api.head("/")
+    async def there() -> Response:
+        """Somebody is there: some agents ask this before anything else."""
+        return Response()
+
     @api.get("/healthz")
     async def healthz() -> dict[str, str]:
         """The process is alive. Touches nothing."""
