@@ -44,8 +44,8 @@ from app.gateway.dialects.embeddings import Embeddings
 from app.gateway.dialects.messages import Messages
 from app.gateway.dialects.responses import Responses
 from app.gateway.direct import DirectUpstream
-from app.gateway.embedders import Cache, build_embedder, check_needs
-from app.gateway.entries import artifact_folder, build_attempts, build_entries, build_rules
+from app.gateway.embedders import Cache, check_needs
+from app.gateway.entries import artifact_folder, build_attempts, build_embedder, build_entries, build_rules
 from app.gateway.flow import Gateway
 from app.gateway.health import Fleet, HealthRules
 from app.gateway.idempotency import Idempotency
@@ -174,9 +174,9 @@ class Proxy:
                 "(or general_settings.master_key in the config), or bind 127.0.0.1."
             )
         entries = build_entries(config, routers, known)
-        embedder = embedder or build_embedder(config.routing.embedding, catalog, self.upstreams, config.source)
-        check_needs({name: entry.router for name, entry in entries.items()}, embedder.name if embedder else None)
         fleet = Fleet(catalog, HealthRules(config.routing.allowed_fails, config.routing.cooldown))
+        embedder = embedder or build_embedder(config.routing, catalog, self.upstreams, fleet, config.source)
+        check_needs({name: entry.router for name, entry in entries.items()}, embedder.name if embedder else None)
         decider = Decider(fleet, entries, build_rules(config, catalog, entries), embedder)
         gateway = Gateway(
             decider=decider,
