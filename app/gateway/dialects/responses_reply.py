@@ -15,7 +15,7 @@ from app.gateway.chat import Fields
 from app.gateway.dialects.base import Asked, Tool, encoded, has
 from app.gateway.dialects.parts import Part, arguments_of, choice_of, parts_of
 from app.gateway.dialects.responses_request import OURS
-from app.gateway.replies import Reading, with_cost
+from app.gateway.replies import Details, Reading, stated_cost, usage_of, with_cost
 from app.gateway.sse import named_event
 
 Json = dict[str, Any]
@@ -46,22 +46,13 @@ _ECHOED: Mapping[str, Any] = {
 """Parameters that a reply repeats, and what they are where the request does not say."""
 
 
-class _InputDetails(msgspec.Struct):
-    cached_tokens: int | None = None
-    cache_write_tokens: int | None = None
-
-
-class _OutputDetails(msgspec.Struct):
-    reasoning_tokens: int | None = None
-
-
 class _WireUsage(msgspec.Struct):
     """Cached and cache-written tokens are within `input_tokens` here."""
 
     input_tokens: int = 0
     output_tokens: int = 0
-    input_tokens_details: _InputDetails | None = None
-    output_tokens_details: _OutputDetails | None = None
+    input_tokens_details: Details | None = None
+    output_tokens_details: Details | None = None
     cost: float | None = None
 
 
@@ -153,15 +144,8 @@ class ResponsesPart(_Response):
             wire = msgspec.json.decode(self.usage, type=_WireUsage)
         except msgspec.DecodeError:
             return None
-        read, written = wire.input_tokens_details or _InputDetails(), wire.output_tokens_details or _OutputDetails()
-        usage = Usage(
-            prompt_tokens=wire.input_tokens,
-            completion_tokens=wire.output_tokens,
-            cached_tokens=read.cached_tokens or 0,
-            cache_write_tokens=read.cache_write_tokens or 0,
-            reasoning_tokens=written.reasoning_tokens or 0,
-        )
-        return usage, None if wire.cost is None else Decimal(repr(wire.cost))
+        usage = usage_of(wire.input_tokens, wire.output_tokens, wire.input_tokens_details, wire.output_tokens_details)
+        return usage, stated_cost(wire.cost)
 
 
 _decode_part = msgspec.json.Decoder(ResponsesPart).decode
