@@ -31,6 +31,10 @@ LITELLM_ONLY = frozenset({"drop_params", "additional_drop_params", "custom_llm_p
 LONGEST_NAME = 64
 """Characters of a tool's name in OpenAI's API; others allow 128."""
 
+Kind = Literal["function", "custom", "search"]
+"""Of a tool. `custom`: takes text, asked for as a function of one parameter, `input`. `search`: looks for further
+tools."""
+
 
 @dataclass(frozen=True)
 class Tool:
@@ -38,8 +42,7 @@ class Tool:
 
     name: str
     namespace: str | None = None
-    kind: Literal["function", "custom", "search"] = "function"
-    """`custom`: takes text, asked for as a function of one parameter, `input`. `search`: looks for further tools."""
+    kind: Kind = "function"
 
 
 def short_name(name: str) -> str:

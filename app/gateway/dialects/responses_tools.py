@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from app.gateway.dialects.base import Tool, short_name
+from app.gateway.dialects.base import Kind, Tool, short_name
 
 Json = dict[str, Any]
 
@@ -46,23 +46,23 @@ class Tools:
             if kind == "namespace" and namespace is None and isinstance(tool.get("tools"), list):
                 self.offer(tool["tools"], f"{where}[{index}].tools", str(tool.get("name")))
             elif kind == "function":
-                own = Tool(str(tool.get("name")), namespace)
-                self._add(own, {name: tool[name] for name in _FUNCTION if tool.get(name) is not None})
+                kept = {name: tool[name] for name in _FUNCTION if tool.get(name) is not None}
+                self._add(kept, str(tool.get("name")), namespace)
             elif kind == "custom":
-                self._add(Tool(str(tool.get("name")), namespace, "custom"), _freeform(tool))
+                self._add(_freeform(tool), str(tool.get("name")), namespace, "custom")
             elif kind == SEARCH and tool.get("execution") == "client":
                 kept = {name: tool[name] for name in ("description", "parameters") if tool.get(name) is not None}
-                self._add(Tool(SEARCH, kind="search"), kept)
+                self._add(kept, SEARCH, kind="search")
             elif kind != SEARCH:
                 # A search of the provider's is not missed: a chat has all its tools from the start.
                 self.hosted = self.hosted or f"{where}[{index}]"
 
-    def _add(self, tool: Tool, said: Json) -> None:
-        name = sent_name(tool.name, tool.namespace)
+    def _add(self, said: Json, own: str, namespace: str | None = None, kind: Kind = "function") -> None:
+        name = sent_name(own, namespace)
         if name not in self._functions:
             self._functions[name] = {"name": name, **said}
-            if tool != Tool(name):
-                self.known[name] = tool
+            if name != own or kind != "function":
+                self.known[name] = Tool(own, namespace, kind)
 
 
 def sent_name(name: Any, namespace: Any = None) -> str:
