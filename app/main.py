@@ -21,6 +21,7 @@ from fastapi import Depends, FastAPI
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
+from app.api.body_limit import BodyLimit
 from app.api.calls import FLUSH_SECONDS, calls_api
 from app.api.chat import CallEndpoint
 from app.api.decisions import decisions_api
@@ -48,8 +49,8 @@ from app.gateway.dialects.embeddings import Embeddings
 from app.gateway.dialects.messages import Messages
 from app.gateway.dialects.responses import Responses
 from app.gateway.direct import DirectUpstream
-from app.gateway.embedders import Cache, build_embedder, check_needs
-from app.gateway.entries import artifact_folder, build_attempts, build_entries, build_rules
+from app.gateway.embedders import Cache, check_needs
+from app.gateway.entries import artifact_folder, build_attempts, build_embedder, build_entries, build_rules
 from app.gateway.flow import Gateway
 from app.gateway.health import Fleet, HealthRules
 from app.gateway.idempotency import Idempotency
@@ -194,10 +195,10 @@ class Proxy:
                 "(or general_settings.master_key in the config), or bind 127.0.0.1."
             )
         entries = build_entries(config, routers, known)
-        embedder = embedder or build_embedder(config.routing.embedding, catalog, self.upstreams, config.source)
-        check_needs({name: entry.router for name, entry in entries.items()}, embedder.name if embedder else None)
         rules = HealthRules(config.routing.allowed_fails, config.routing.cooldown)
         fleet = Fleet(catalog, rules, shared=self._shared)
+        embedder = embedder or build_embedder(config.routing, catalog, self.upstreams, fleet, config.source)
+        check_needs({name: entry.router for name, entry in entries.items()}, embedder.name if embedder else None)
         decider = Decider(fleet, entries, build_rules(config, catalog, entries), embedder)
         gateway = Gateway(
             decider=decider,
@@ -220,17 +221,18 @@ class Proxy:
         return Setup(config, api_key, catalog, fleet, decider, gateway, learning, endpoints, app)
 
     def _build_app(self, gateway: Gateway, guard: Guard, endpoints: Iterable[CallEndpoint]) -> FastAPI:
-        app = FastAPI(title="Hullspeed", docs_url=None, redoc_url=None, openapi_url=None)
+        app = FastAPI(title="Hullspeed", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
         install_error_handlers(app)
         for endpoint in endpoints:
             app.router.routes.append(Route(endpoint.dialect.endpoint, endpoint, methods=["POST"]))
-        app.include_router(tokens_api(guard))
         guarded = [Depends(guard)]
+        app.include_router(tokens_api(), dependencies=guarded)
         app.include_router(models_api(gateway.decider), dependencies=guarded)
         app.include_router(decisions_api(gateway.decider), dependencies=guarded)
         app.include_router(calls_api(self.database, self.ledger, self.flush), dependencies=guarded)
         app.include_router(ops_api(self.scrape, self.readiness))
         app.include_router(description_api(app, has_key=guard.has_key), dependencies=guarded)
+        app.add_middleware(BodyLimit, most=self.settings.max_body_bytes)
         app.add_middleware(RequestIds)
         return app
 

@@ -1,4 +1,5 @@
-"""Every error leaves in OpenAI's envelope, also those that FastAPI and Starlette raise by themselves."""
+"""Every error leaves in OpenAI's envelope, below Anthropic's endpoint in Anthropic's, also those that FastAPI and
+Starlette raise by themselves."""
 
 from __future__ import annotations
 
@@ -9,6 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from app.core.errors import HullspeedError, InvalidRequest
+from app.gateway.dialects.messages import Messages
 
 log = logging.getLogger("hullspeed.api")
 
@@ -26,35 +28,41 @@ class _HttpError(HullspeedError):
         self.code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code)
 
 
-def respond(error: HullspeedError, headers: dict[str, str] | None = None) -> Response:
+def respond(request: Request, error: HullspeedError, headers: dict[str, str] | None = None) -> Response:
     """The envelope as a response."""
     if error.retry_after is not None:
         headers = {"retry-after": f"{error.retry_after:.0f}", **(headers or {})}
-    return Response(error.envelope(), error.status, headers, media_type="application/json")
+    path = request.scope["path"]
+    below = path == Messages.endpoint or path.startswith(f"{Messages.endpoint}/")
+    body = Messages().error(error) if below else error.envelope()
+    return Response(body, error.status, headers, media_type="application/json")
 
 
 def install_error_handlers(app: FastAPI) -> None:
     """One handler for our errors, and translations for those of the framework."""
 
-    async def ours(_request: Request, error: Exception) -> Response:
+    async def ours(request: Request, error: Exception) -> Response:
         assert isinstance(error, HullspeedError)
-        return respond(error)
+        return respond(request, error)
 
-    async def invalid(_request: Request, error: Exception) -> Response:
+    async def invalid(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
         first = error.errors()[0]
         param = ".".join(str(part) for part in first["loc"][1:]) or str(first["loc"][0])
-        return respond(InvalidRequest(f"`{param}`: {first['msg']}.", param=param))
+        return respond(request, InvalidRequest(f"`{param}`: {first['msg']}.", param=param))
 
     async def framework(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
-        return respond(_HttpError(error, request), dict(error.headers or {}))
+        if isinstance(error.__cause__, HullspeedError):
+            # FastAPI wraps what is raised while it reads a body.
+            return respond(request, error.__cause__)
+        return respond(request, _HttpError(error, request), dict(error.headers or {}))
 
     async def unexpected(request: Request, error: Exception) -> Response:
         log.error("%s %s failed", request.method, request.url.path, exc_info=error)
         failure = HullspeedError("Hullspeed failed on this request; its log says why.")
         failure.code = "internal_error"
-        return respond(failure)
+        return respond(request, failure)
 
     app.add_exception_handler(HullspeedError, ours)
     app.add_exception_handler(RequestValidationError, invalid)

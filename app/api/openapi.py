@@ -116,13 +116,18 @@ _OPERATIONS: dict[tuple[str, str], _Operation] = {
         "createEmbedding", "Embed texts with a named model", "EmbeddingsRequest", "Embeddings", streams=False
     ),
     ("post", "/v1/messages/count_tokens"): _Operation(
-        "countTokens", "How long a prompt is, about", "TokenCount", ("400",), "MessagesRequest", error="AnthropicError"
+        "countTokens",
+        "How long a prompt is, about",
+        "TokenCount",
+        ("400", "413"),
+        "MessagesRequest",
+        error="AnthropicError",
     ),
     ("post", "/v1/decisions"): _Operation(
         "createDecision",
         "What a router would do with a chat request, and why",
         "Decision",
-        ("400", "404"),
+        ("400", "404", "413"),
         "ChatRequest",
         ("x-hullspeed-session",),
     ),
@@ -131,8 +136,9 @@ _OPERATIONS: dict[tuple[str, str], _Operation] = {
     ("get", "/v1/calls"): _Operation("listCalls", "A page of calls, newest first", "CallList", ("400", "503")),
     ("get", "/v1/calls/{call_id}"): _Operation("getCall", "A call", "LoggedCall", ("404", "503")),
     ("post", "/v1/calls/{call_id}/scores"): _Operation(
-        "createScore", "Judge a call", "Score", ("400", "404", "503"), success="201"
+        "createScore", "Judge a call", "Score", ("400", "404", "413", "503"), success="201"
     ),
+    ("head", "/"): _Operation("getPresence", "Whether somebody is there", "Text", media=(), is_open=True),
     ("get", "/healthz"): _Operation("getHealth", "Whether the process is alive", "Health", is_open=True),
     ("get", "/readyz"): _Operation("getReadiness", "Whether requests can be served", "Readiness", is_open=True),
     ("get", "/metrics"): _Operation(

@@ -15,6 +15,11 @@ def ops_api(metrics: Callable[[], Awaitable[bytes]], readiness: Callable[[], tup
     not wait for anything."""
     api = APIRouter(tags=["operations"])
 
+    @api.head("/")
+    async def there() -> Response:
+        """Somebody is there: some agents ask this before anything else."""
+        return Response()
+
     @api.get("/healthz")
     async def healthz() -> dict[str, str]:
         """The process is alive. Touches nothing."""

@@ -23,7 +23,7 @@ import msgspec
 import numpy as np
 
 from app.bench.conform_child import PLAN, as_json
-from app.bench.plan import RouterSpec, parse_params
+from app.bench.plan import RouterSpec
 from app.bench.probes import Probe, probes
 from app.bench.suite import Suite
 from app.core.errors import ConfigError
@@ -72,30 +72,16 @@ class Subject:
     """The router to be tested, as it was named."""
 
     text: str
+    spec: RouterSpec
     cls: type[Router] | None
     """None where an artifact says it."""
-    params: dict[str, Any]
-    file: Path | None = None
-    artifact: Path | None = None
 
     @classmethod
     def parse(cls, text: str) -> Subject:
-        """`knn`, `knn:k=50`, an artifact's folder, or `./my_router.py:MyRouter`, parameters behind a colon too.
-
-        Raises `ConfigError` saying what is wrong.
-        """
-        path, mark, rest = text.partition(".py:")
+        """See `RouterSpec`. Raises `ConfigError` saying what is wrong."""
+        spec = RouterSpec.parse(text)
         try:
-            if mark:
-                name, _, params = rest.partition(":")
-                file = Path(f"{path}.py")
-                return cls(
-                    text, registry.from_file(file, name), parse_params(params.split(",") if params else []), file
-                )
-            spec = RouterSpec.parse(text)
-            if spec.router is None:
-                return cls(text, None, {}, artifact=spec.artifact)
-            return cls(text, registry.find(spec.router), spec.params)
+            return cls(text, spec, spec.find())
         except ValueError as error:
             raise ConfigError(str(error), param="router") from None
 
@@ -112,7 +98,7 @@ class Subject:
             return None
         rows = suite.rows("all" if self.cls.bench_only else "train", 0)
         try:
-            return self.cls.fit(suite.outcomes().take(rows), **self.params)
+            return self.cls.fit(suite.outcomes().take(rows), **self.spec.params)
         except ValueError as error:
             raise ConfigError(f"router `{self.text}`: {error}", param="router") from None
 
@@ -127,16 +113,16 @@ def conform(text: str, suite: Suite, *, timeout: float = TIMEOUT) -> Conformance
     asked = probes(suite)
     with TemporaryDirectory(prefix="hullspeed-conform-") as name:
         folder = Path(name)
-        artifact = subject.artifact
+        artifact = subject.spec.artifact
         if fitted is not None:
             artifact = folder / "artifact"
             assert registry.is_trainable(type(fitted))
             fitted.save(artifact)  # type: ignore[attr-defined]  # what is_trainable says
         plan = {
-            "router": None if subject.cls is None else subject.cls.__name__ if subject.file else subject.cls.name,
-            "file": None if subject.file is None else str(subject.file.absolute()),
+            "router": subject.spec.router,
+            "file": None if subject.spec.file is None else str(subject.spec.file.absolute()),
             "artifact": None if artifact is None else str(artifact.absolute()),
-            "params": subject.params,
+            "params": subject.spec.params,
             "probes": [dataclasses.asdict(probe) for probe in asked],
         }
         (folder / PLAN).write_text(json.dumps(plan), encoding="utf-8")

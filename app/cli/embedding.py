@@ -68,13 +68,16 @@ def embedded(suite: Suite, text: str | None, settings: Settings) -> tuple[Suite,
     from app.core.errors import ConfigError, HullspeedError
     from app.gateway.catalog import catalog_from_config, catalog_from_environment
     from app.gateway.direct import DirectUpstream
-    from app.gateway.embedders import build_embedder
+    from app.gateway.entries import build_embedder
+    from app.gateway.health import Fleet, HealthRules
     from app.gateway.litellm import LitellmUpstream
 
     config = load_config(settings.config) if settings.config else Config()
     catalog = catalog_from_config(config) if config.model_list else catalog_from_environment()
     upstreams: dict[str, Upstream] = {"direct": DirectUpstream(), "litellm": LitellmUpstream()}
-    embedder = build_embedder(parse(text, len(suite.items)), catalog, upstreams, Path.cwd() / "here")
+    routing = config.routing.model_copy(update={"embedding": parse(text, len(suite.items))})
+    fleet = Fleet(catalog, HealthRules(routing.allowed_fails, routing.cooldown))
+    embedder = build_embedder(routing, catalog, upstreams, fleet, Path.cwd() / "here")
     assert embedder is not None
     prompts = [item.as_query().text for item in suite.items]
 

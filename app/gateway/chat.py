@@ -178,7 +178,7 @@ def _refuse_steering(fields: Fields, data: frozenset[str], known: Collection[str
         if name in known and (is_data or bytes(raw)[:1] not in b"{["):
             continue
         value = _read_field(name, raw)
-        found = None if is_data else _find_refused(value, name)
+        found = _find_refused(value, name) if isinstance(value, dict | list) and not is_data else None
         if found:
             raise _refused(found)
 
@@ -193,20 +193,17 @@ def _read_field(name: str, raw: msgspec.Raw) -> Any:
 
 
 def _find_refused(value: Any, path: str) -> str | None:
-    """Path of the first refused name inside `value`."""
-    if isinstance(value, dict):
-        for name, inner in value.items():
-            where = f"{path}.{name}"
-            if _normal(name) in REFUSED:
+    """Path of a refused name inside `value`. Not recursive: what JSON can nest, calls cannot always follow."""
+    waiting = [(path, value)]
+    while waiting:
+        path, value = waiting.pop()
+        inside = enumerate(value) if isinstance(value, list) else value.items()
+        for name, inner in inside:
+            where = f"{path}[{name}]" if isinstance(name, int) else f"{path}.{name}"
+            if isinstance(name, str) and _normal(name) in REFUSED:
                 return where
-            found = None if name in DATA else _find_refused(inner, where)
-            if found:
-                return found
-    elif isinstance(value, list):
-        for index, inner in enumerate(value):
-            found = _find_refused(inner, f"{path}[{index}]")
-            if found:
-                return found
+            if isinstance(inner, dict | list) and name not in DATA:
+                waiting.append((where, inner))
     return None
 
 

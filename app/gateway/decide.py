@@ -23,7 +23,7 @@ from app.core.types import Attempt, DecisionRecord, RankedModel
 from app.gateway.catalog import CHAT
 from app.gateway.chat import RoutingOptions
 from app.gateway.dialects.base import Asked
-from app.gateway.embedders import Cache
+from app.gateway.embedders import Cache, EmbeddingFailed
 from app.gateway.health import Fleet
 from routers import Candidate, Choice, Decision, Query, Router, TrainableRouter
 from routers.base import MAX_CALLS, text_length, tokens_of
@@ -92,7 +92,7 @@ class Ruling(msgspec.Struct, frozen=True):
     record: DecisionRecord
     """As it is logged."""
     attempts: tuple[Attempt, ...] = ()
-    """The call of an embedding model that was made for it, where one was; its offset begins with the decision."""
+    """The calls of an embedding model that were made for it; their offsets begin with the decision."""
 
 
 class Review(Ruling, frozen=True, kw_only=True):
@@ -230,12 +230,12 @@ class Decider:
         except TimeoutError:
             return query, (), f"no embedding within {self.rules.deadline:g} s"
         except HullspeedError as error:
-            return query, (), error.message[:500]
+            made = error.attempts if isinstance(error, EmbeddingFailed) else ()
+            return query, made, error.message[:500]
         except Exception as error:
             log.exception("embedder %r failed; the router does without", self.embedder.name)
             return query, (), f"{type(error).__name__}: {error}"[:500]
-        attempts = () if found.attempt is None else (found.attempt,)
-        return replace(query, embedding=found.vector), attempts, None
+        return replace(query, embedding=found.vector), found.attempts, None
 
     def _check_named(self, asked: Asked, name: str) -> None:
         """Raises `InvalidRequest` where the model that the client names cannot be asked this at all."""

@@ -18,22 +18,21 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from time import perf_counter
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from app.core.config import EmbeddingConfig
-from app.core.errors import ConfigError, HullspeedError, ModelNotFound
+from app.core.errors import ConfigError, HullspeedError
 from app.core.types import Attempt
-from app.gateway.catalog import Catalog, Model
+from app.gateway.call import OpenCall, RequestHead
 from app.gateway.dialects.embeddings import Embeddings
-from app.gateway.pricing import cost_of
-from app.gateway.replies import estimate
-from app.gateway.upstream import Upstream, UpstreamRequest
+from app.gateway.upstream import UpstreamError
 from routers import Router
+
+if TYPE_CHECKING:
+    from app.gateway.attempts import Attempts
 
 Vector = NDArray[np.float32]
 
@@ -41,14 +40,17 @@ CHARACTERS = 4
 """Of a token, on average."""
 WAITING = 64
 """Most texts whose computation is under way; further ones are refused, for they would all be late."""
-TIMEOUT = 30.0
-"""Seconds for one call of an embedding model that sets no `timeout`: how long a late one may go on for the cache."""
 SIDE_BY_SIDE = 8
 """Texts computed at the same time when there are many."""
 
 
 class EmbeddingFailed(HullspeedError):
-    """There is no embedding: the embedder is overloaded, or answered with something that is no vector."""
+    """There is no embedding: the embedder failed, is overloaded, or answered with something that is no vector."""
+
+    def __init__(self, message: str, attempts: tuple[Attempt, ...] = ()) -> None:
+        super().__init__(message)
+        self.attempts = attempts
+        """The calls that were made for it."""
 
 
 @dataclass(frozen=True)
@@ -57,8 +59,8 @@ class Embedded:
 
     vector: Vector
     """Shape (e,), of length 1."""
-    attempt: Attempt | None = None
-    """The call that was paid for it; None where none was made for this request."""
+    attempts: tuple[Attempt, ...] = ()
+    """The calls that were made for it: none where another request's are shared."""
 
 
 class Embedder(Protocol):
@@ -149,41 +151,25 @@ class OnnxEmbedder:
 
 
 class ModelEmbedder:
-    """An embedding model of the catalog, asked through the gateway's upstreams."""
+    """An embedding model of the catalog, called like any other: its deployments by their health, with retries."""
 
-    def __init__(self, model: Model, upstreams: Mapping[str, Upstream], tokens: int) -> None:
-        self._model, self._upstream, self._tokens = model, upstreams[model.upstream], tokens
+    def __init__(self, model: str, attempts: Attempts, tokens: int) -> None:
+        self._model, self._attempts, self._tokens = model, attempts, tokens
         self._dialect = Embeddings()
-        self.name = f"model:{model.name}@{tokens}"
+        self.name = f"model:{model}@{tokens}"
 
     async def embed(self, text: str) -> Embedded:
-        model, text = self._model, shortened(text, self._tokens)
-        started = perf_counter()
-        body = {"model": model.name, "input": text or " ", "encoding_format": "float"}
-        asked = self._dialect.parse(msgspec.json.encode(body))
-        fields = asked.fields_for(model, native=True, stream=False, usage=False)
-        request = UpstreamRequest(model, fields, False, model.timeout or TIMEOUT, path="/embeddings")
-        reply = await self._upstream.complete(request)
+        body = {"model": self._model, "input": shortened(text, self._tokens) or " ", "encoding_format": "float"}
+        call = OpenCall(RequestHead(self._dialect.endpoint), self._dialect)
+        call.asked = self._dialect.parse(msgspec.json.encode(body))
         try:
-            reading, found = self._dialect.reader()(reply.body)
-            vector = unit(np.array(msgspec.json.decode(found["data"], type=list[_Row])[0].embedding, np.float32))
-        except (msgspec.DecodeError, UnicodeDecodeError, KeyError, IndexError):
-            raise EmbeddingFailed(f"model `{model.name}` sent no embedding") from None
-        usage, stated = reading.read_usage() or (estimate(len(text), 0), None)
-        cost = cost_of(usage, model.price)
-        attempt = Attempt(
-            model=model.name,
-            upstream=model.upstream,
-            outcome="ok",
-            offset=0.0,
-            latency=perf_counter() - started,
-            status=200,
-            upstream_model=reading.model,
-            usage=usage,
-            cost_usd=stated if cost is None else cost,
-            price=model.price,
-        )
-        return Embedded(vector, attempt)
+            answer = await self._attempts.whole(call, [self._model])
+            vector = np.array(msgspec.json.decode(answer.fields["data"], type=list[_Row])[0].embedding, np.float32)
+            return Embedded(unit(vector), tuple(call.attempts))
+        except (msgspec.DecodeError, IndexError):
+            raise EmbeddingFailed(f"model `{self._model}` sent no embedding", tuple(call.attempts)) from None
+        except (UpstreamError, EmbeddingFailed) as error:
+            raise EmbeddingFailed(error.message, tuple(call.attempts)) from None
 
     def close(self) -> None:
         """The upstreams are the proxy's."""
@@ -216,7 +202,10 @@ class Cache:
         shared = self._running.get(key)
         if shared is not None:
             # Whoever began it pays.
-            return Embedded((await asyncio.shield(shared)).vector)
+            try:
+                return Embedded((await asyncio.shield(shared)).vector)
+            except EmbeddingFailed as error:
+                raise EmbeddingFailed(error.message) from None
         if len(self._running) >= WAITING:
             raise EmbeddingFailed(f"{WAITING} texts are being embedded already")
         task = self._running[key] = asyncio.create_task(self._embedder.embed(text))
@@ -268,40 +257,6 @@ def unit(vector: Vector) -> Vector:
     if not 0 < norm < math.inf:
         raise EmbeddingFailed("the embedding is not a vector of finite numbers other than zero")
     return vector / np.float32(norm)
-
-
-def build_embedder(
-    wanted: EmbeddingConfig | None, catalog: Catalog, upstreams: Mapping[str, Upstream], source: Path | None = None
-) -> Cache | None:
-    """The embedder of `routing.embedding`; None where there is none. A relative folder begins at the config `source`.
-
-    Raises `ConfigError` naming the key.
-    """
-    if wanted is None:
-        return None
-    if wanted.onnx is not None:
-        folder = wanted.onnx.expanduser()
-        folder = folder if folder.is_absolute() or source is None else source.parent / folder
-        embedder: Embedder = OnnxEmbedder(folder, wanted.tokens)
-    else:
-        assert wanted.model is not None
-        embedder = ModelEmbedder(_embedding_model(wanted.model, catalog), upstreams, wanted.tokens)
-    return Cache(embedder, wanted.cache)
-
-
-def _embedding_model(name: str, catalog: Catalog) -> Model:
-    key = "routing.embedding.model"
-    try:
-        model = catalog.find(name)
-    except ModelNotFound as error:
-        raise ConfigError(f"{key}: {error.message}", param=key) from None
-    asked = Embeddings().parse(msgspec.json.encode({"model": name, "input": ""}))
-    obstacle = asked.obstacle(model)
-    if obstacle is not None:
-        raise ConfigError(
-            f"{key}: `{name}` {obstacle}; set `model_info: {{mode: embedding}}` if it is one that embeds", param=key
-        )
-    return model
 
 
 def check_needs(routers: Mapping[str, Router], embedder: str | None, key: str = "routing.embedding") -> None:

@@ -1,4 +1,4 @@
-"""From the configuration's `routing:` to routers that can be asked."""
+"""From the configuration's `routing:` to routers that can be asked, and what they need."""
 
 from __future__ import annotations
 
@@ -6,11 +6,15 @@ import difflib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+import msgspec
+
 from app.core.config import Config, RouterConfig, RoutingConfig
-from app.core.errors import ConfigError
+from app.core.errors import ConfigError, ModelNotFound
 from app.gateway.attempts import Attempts, Limits
-from app.gateway.catalog import Catalog
+from app.gateway.catalog import Catalog, Model
 from app.gateway.decide import RouterEntry, RoutingRules
+from app.gateway.dialects.embeddings import Embeddings
+from app.gateway.embedders import Cache, ModelEmbedder, OnnxEmbedder
 from app.gateway.health import Fleet
 from app.gateway.retries import RetryRules
 from app.gateway.upstream import Upstream
@@ -19,6 +23,8 @@ from routers.artifacts import MANIFEST, ArtifactError, load
 
 UNTRAINED_DEFAULT = "length"
 """Serves `auto` where nothing is configured: it needs no training and costs nothing to ask."""
+EMBEDDING_SECONDS = 30.0
+"""For one call of an embedding model that sets no `timeout`: how long a late one may go on for the cache."""
 
 
 def build_entries(
@@ -127,6 +133,46 @@ def build_attempts(
         RetryRules(routing.retries, routing.longest_pause, routing.retry_seconds, routing.retry_budget),
         fleet,
     )
+
+
+def build_embedder(
+    routing: RoutingConfig,
+    catalog: Catalog,
+    upstreams: Mapping[str, Upstream],
+    fleet: Fleet,
+    source: Path | None = None,
+) -> Cache | None:
+    """The embedder of `routing.embedding`; None where there is none. A relative folder begins at the config `source`.
+
+    Raises `ConfigError` naming the key.
+    """
+    wanted = routing.embedding
+    if wanted is None:
+        return None
+    if wanted.onnx is not None:
+        folder = wanted.onnx.expanduser()
+        folder = folder if folder.is_absolute() or source is None else source.parent / folder
+        return Cache(OnnxEmbedder(folder, wanted.tokens), wanted.cache)
+    assert wanted.model is not None
+    name = _embedding_model(wanted.model, catalog).name
+    sooner = routing.model_copy(update={"timeout": min(routing.timeout, EMBEDDING_SECONDS)})
+    attempts = build_attempts(sooner, catalog, upstreams, fleet)
+    return Cache(ModelEmbedder(name, attempts, wanted.tokens), wanted.cache)
+
+
+def _embedding_model(name: str, catalog: Catalog) -> Model:
+    key = "routing.embedding.model"
+    try:
+        model = catalog.find(name)
+    except ModelNotFound as error:
+        raise ConfigError(f"{key}: {error.message}", param=key) from None
+    asked = Embeddings().parse(msgspec.json.encode({"model": name, "input": ""}))
+    obstacle = asked.obstacle(model)
+    if obstacle is not None:
+        raise ConfigError(
+            f"{key}: `{name}` {obstacle}; set `model_info: {{mode: embedding}}` if it is one that embeds", param=key
+        )
+    return model
 
 
 def _unknown(key: str, what: str, name: str, known: Iterable[str]) -> ConfigError:

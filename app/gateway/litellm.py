@@ -21,7 +21,6 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from app.gateway.catalog import Model
 from app.gateway.litellm_errors import explain
 from app.gateway.litellm_replies import ChunkEncoder, encode_embeddings, encode_reply
 from app.gateway.litellm_wire import WATCHED, Wire
@@ -244,7 +243,7 @@ def _arguments(request: UpstreamRequest, steering: frozenset[str]) -> dict[str, 
     if model.api_key:
         arguments["api_key"] = model.api_key
     if model.base_url:
-        arguments["api_base"] = _api_base(model, model.base_url)
+        arguments["api_base"] = _api_base(request, model.base_url)
     return arguments
 
 
@@ -257,8 +256,12 @@ def _plain(value: Any) -> Any:
     return msgspec.json.decode(msgspec.json.encode(value))
 
 
-def _api_base(model: Model, url: str) -> str:
+def _api_base(request: UpstreamRequest, url: str) -> str:
     """The URL in the form that litellm needs, which differs by provider, however it was written."""
+    model = request.model
+    if model.provider == "cohere" and not urlsplit(url).path.strip("/"):
+        # litellm asks at the very address that it is given.
+        return f"{url.rstrip('/')}/v2/{'embed' if _embeds(request) else 'chat'}"
     if model.provider == "anthropic":
         # litellm adds `/v1/messages` itself.
         return url.rstrip("/").removesuffix("/v1").rstrip("/")

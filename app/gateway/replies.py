@@ -48,10 +48,32 @@ class Reading(Protocol):
         """Tokens used so far, normalised, and the cost where the upstream states one."""
 
 
-class _Details(msgspec.Struct):
+class Details(msgspec.Struct):
+    """What prompt or completion tokens were, in OpenAI's dialects; written to a cache has two names."""
+
     cached_tokens: int | None = None
     cache_creation_tokens: int | None = None
+    cache_write_tokens: int | None = None
     reasoning_tokens: int | None = None
+
+
+def usage_of(
+    prompt: int, completion: int, prompt_details: Details | None, completion_details: Details | None, written: int = 0
+) -> Usage:
+    """Usage as OpenAI's dialects state it, `prompt` with the cached tokens in it; `written`: where said beside."""
+    read, made = prompt_details or Details(), completion_details or Details()
+    return Usage(
+        prompt_tokens=prompt,
+        completion_tokens=completion,
+        cached_tokens=read.cached_tokens or 0,
+        cache_write_tokens=written or read.cache_creation_tokens or read.cache_write_tokens or 0,
+        reasoning_tokens=made.reasoning_tokens or 0,
+    )
+
+
+def stated_cost(cost: float | None) -> Decimal | None:
+    """USD as JSON has it."""
+    return None if cost is None else Decimal(repr(cost))
 
 
 class _WireUsage(msgspec.Struct):
@@ -59,8 +81,8 @@ class _WireUsage(msgspec.Struct):
 
     prompt_tokens: int = 0
     completion_tokens: int = 0
-    prompt_tokens_details: _Details | None = None
-    completion_tokens_details: _Details | None = None
+    prompt_tokens_details: Details | None = None
+    completion_tokens_details: Details | None = None
     cache_creation_input_tokens: int | None = None
     cost: float | None = None
 
@@ -94,16 +116,14 @@ class Reply(msgspec.Struct):
             wire = msgspec.json.decode(self.usage, type=_WireUsage)
         except msgspec.DecodeError:
             return None
-        prompt = wire.prompt_tokens_details or _Details()
-        completion = wire.completion_tokens_details or _Details()
-        usage = Usage(
-            prompt_tokens=wire.prompt_tokens,
-            completion_tokens=wire.completion_tokens,
-            cached_tokens=prompt.cached_tokens or 0,
-            cache_write_tokens=wire.cache_creation_input_tokens or prompt.cache_creation_tokens or 0,
-            reasoning_tokens=completion.reasoning_tokens or 0,
+        usage = usage_of(
+            wire.prompt_tokens,
+            wire.completion_tokens,
+            wire.prompt_tokens_details,
+            wire.completion_tokens_details,
+            wire.cache_creation_input_tokens or 0,
         )
-        return usage, None if wire.cost is None else Decimal(repr(wire.cost))
+        return usage, stated_cost(wire.cost)
 
     @property
     def has_usage(self) -> bool:

@@ -16,7 +16,7 @@ from app.core.errors import HullspeedError, InvalidRequest
 from app.mock.anthropic import Anthropic
 from app.mock.completions import Completions
 from app.mock.dialect import Dialect, Target
-from app.mock.embeddings import Embeddings
+from app.mock.embeddings import CohereEmbeddings, Embeddings, GeminiEmbeddings
 from app.mock.gemini import Gemini
 from app.mock.models import MODELS
 from app.mock.openai import OpenAI
@@ -49,7 +49,10 @@ class Mock:
         keep: int | None = None,
     ) -> None:
         """`key`: what requests must bear; None takes any. `keep`: how many requests are remembered; None: all."""
-        self.dialects = dialects or (OpenAI(), Anthropic(), Gemini(), Responses(), Completions(), Embeddings())
+        self.dialects = dialects or (
+            OpenAI(), Anthropic(), Gemini(), Responses(), Completions(), Embeddings(), CohereEmbeddings(),
+            GeminiEmbeddings(),
+        )  # fmt: skip
         self.key = key
         self.default: Reply = default if default is not None else Answer()
         self.models = models

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import httpx
 import pytest
 
 from tests.fakes.openai_server import FakeOpenAI
@@ -86,18 +87,34 @@ async def test_values_that_nobody_here_reads(proxy: Running, openai_server: Fake
     assert not openai_server.chats
 
 
-@pytest.mark.parametrize("chunked", [False, True])
-async def test_too_large(proxy: Running, chunked: bool) -> None:
+async def send_large(proxy: Running, path: str, *, chunked: bool) -> httpx.Response:
     body = json.dumps({"model": "small", "messages": [{"role": "user", "content": "x" * 20_000}]}).encode()
 
     async def pieces() -> Any:
         for start in range(0, len(body), 4096):
             yield body[start : start + 4096]
 
-    reply = await proxy.http.post("/v1/chat/completions", content=pieces() if chunked else body)
+    return await proxy.http.post(path, content=pieces() if chunked else body)
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+async def test_too_large(proxy: Running, chunked: bool) -> None:
+    reply = await send_large(proxy, "/v1/chat/completions", chunked=chunked)
     assert reply.status_code == 413
     assert "HULLSPEED_MAX_BODY_BYTES" in reply.json()["error"]["message"]
     assert (await proxy.call()).call.status == 413
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+@pytest.mark.parametrize("path", ["/v1/decisions", "/v1/calls/x/scores", "/v1/messages/count_tokens"])
+async def test_too_large_for_what_is_no_call(proxy: Running, path: str, chunked: bool) -> None:
+    reply = await send_large(proxy, path, chunked=chunked)
+    assert reply.status_code == 413
+    assert "HULLSPEED_MAX_BODY_BYTES" in reply.json()["error"]["message"]
+    anthropic = {"type": "request_too_large"}
+    openai = {"type": "invalid_request_error", "code": "request_too_large"}
+    assert reply.json()["error"].items() >= (anthropic if "messages" in path else openai).items()
+    assert await proxy.calls() == []
 
 
 @pytest.mark.parametrize(
@@ -155,3 +172,24 @@ async def test_unknown_paths_and_methods(proxy: Running) -> None:
     assert (method.status_code, method.json()["error"]["code"]) == (405, "method_not_allowed")
     for reply in (missing, method):
         assert reply.headers["x-request-id"]
+
+
+async def test_below_anthropics_endpoint_errors_are_anthropics(proxy: Running) -> None:
+    for method, path, status, kind in (
+        ("GET", "/v1/messages", 405, "invalid_request_error"),
+        ("PUT", "/v1/messages/count_tokens", 405, "invalid_request_error"),
+        ("POST", "/v1/messages/batches", 404, "not_found_error"),
+        ("POST", "/v1/messages/", 404, "not_found_error"),
+    ):
+        reply = await proxy.http.request(method, path)
+        assert reply.status_code == status, path
+        assert reply.json().keys() == {"type", "error"}, path
+        assert (reply.json()["type"], reply.json()["error"]["type"]) == ("error", kind), path
+    elsewhere = await proxy.http.post("/v1/messagesx")
+    assert elsewhere.json()["error"]["code"] == "not_found"
+
+
+@pytest.mark.parametrize("path", ["/v1/calls/", "/v1/decisions/", "/healthz/"])
+async def test_nothing_is_redirected(proxy: Running, path: str) -> None:
+    reply = await proxy.http.get(path)
+    assert (reply.status_code, reply.json()["error"]["code"]) == (404, "not_found")

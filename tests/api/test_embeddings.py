@@ -10,9 +10,11 @@ import openai
 import pytest
 
 from app.core.types import Usage
-from app.mock.embeddings import vector_of
+from app.mock.dialect import Dialect
+from app.mock.embeddings import CohereEmbeddings, Embeddings, GeminiEmbeddings, vector_of
 from tests.fakes.openai_server import FakeOpenAI
 from tests.fakes.replies import Answer, Fault, Gate, HttpError
+from tests.fakes.server import FakeServer
 from tests.serving import StartProxy, models
 
 
@@ -139,3 +141,40 @@ async def test_a_model_behind_litellm(start_proxy: StartProxy, openai_server: Fa
     calls = [logged.call for logged in await proxy.calls()]
     assert [call.outcome for call in calls] == ["error", "error", "ok", "ok", "ok"]
     assert all(call.usage == Usage(prompt_tokens=25) and call.cost_usd for call in calls[2:])
+
+
+@pytest.mark.xdist_group("litellm")
+@pytest.mark.filterwarnings("ignore:.*is using the `ReadOnly` qualifier:UserWarning")
+@pytest.mark.parametrize(
+    ("target", "dialect", "asked"),
+    [
+        ("cohere/embed-v4.0", CohereEmbeddings, {"path": "/v2/embed", "texts": ["one", "two"]}),
+        (
+            "gemini/gemini-embedding-001",
+            GeminiEmbeddings,
+            {"path": "/v1beta/models/gemini-embedding-001:batchEmbedContents"},
+        ),
+        ("mistral/mistral-embed", Embeddings, {"path": "/v1/embeddings", "input": ["one", "two"]}),
+    ],
+    ids=["cohere", "gemini", "mistral"],
+)
+async def test_other_providers_words(
+    start_proxy: StartProxy, target: str, dialect: type[Dialect], asked: dict[str, Any]
+) -> None:
+    with FakeServer(dialect(), key="sk-planted-secret-1234567890") as fake:
+        params = {"model": target, "api_base": fake.url, "api_key": "sk-planted-secret-1234567890"}
+        params |= {"input_cost_per_token": 1e-6, "output_cost_per_token": 0}
+        entry = {"model_name": "vectors", "litellm_params": params, "model_info": {"mode": "embedding"}}
+        proxy = await start_proxy({"model_list": [entry]})
+        reply = await proxy.sdk.embeddings.create(model="vectors", input=["one", "two"], encoding_format="float")
+        assert reply.model == "vectors"
+        assert [(item.index, item.embedding) for item in reply.data] == [(0, vector_of("one")), (1, vector_of("two"))]
+        seen = fake.chats[0]
+        assert {"path": seen.path, **seen.body}.items() >= asked.items()
+        fake.default = HttpError(429, "slow down")
+        with pytest.raises(openai.RateLimitError):
+            await proxy.sdk.embeddings.create(model="vectors", input="x")
+        failed, good = [logged.call for logged in await proxy.calls()]
+        assert (good.outcome, failed.attempts[0].outcome) == ("ok", "rate_limited")
+        # Two tokens: as Cohere and Mistral say, and as litellm counts where Gemini says nothing.
+        assert (good.usage, good.cost_usd) == (Usage(prompt_tokens=2), Decimal("0.000002"))

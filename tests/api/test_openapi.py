@@ -31,7 +31,7 @@ CHECKS = [
     response_schema_conformance,
 ]
 METHODS = ("get", "put", "post", "delete", "patch", "head", "options", "trace")
-OPEN = {"/healthz", "/readyz", "/metrics"}
+OPEN = {"/", "/healthz", "/readyz", "/metrics"}
 EXAMPLES = 8
 """Of good and of bad requests for each operation. More have been tried; so many are enough for every day."""
 HELLO = [{"role": "user", "content": "hello"}]

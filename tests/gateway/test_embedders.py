@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+from copy import deepcopy
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from app.core.config import EmbeddingConfig
+from app.core.config import EmbeddingConfig, RoutingConfig
 from app.core.errors import ConfigError, HullspeedError
 from app.gateway.catalog import Catalog
-from app.gateway.embedders import Cache, Embedded, EmbeddingFailed, OnnxEmbedder, build_embedder, shortened, unit
+from app.gateway.embedders import Cache, Embedded, EmbeddingFailed, OnnxEmbedder, shortened, unit
+from app.gateway.entries import build_embedder
+from app.gateway.health import Fleet, HealthRules
 from app.mock.embeddings import vector_of
 from routers import Router
 from routers.knn import KnnRouter
 from tests.fakes.openai_server import FakeOpenAI
+from tests.fakes.replies import HttpError
 from tests.routers.toy import outcomes
 from tests.serving import StartProxy, models
 from tests.tiny_onnx import TABLE, WORDS, write_model
@@ -146,7 +151,7 @@ def trained(name: str, vectors: np.ndarray) -> Router:
     return KnnRouter.fit(replace(toy, embeddings=vectors.astype(np.float32), embedder=name))
 
 
-def by_model(url: str, **routing: object) -> dict[str, object]:
+def by_model(url: str, **routing: object) -> dict[str, Any]:
     listed = models(url, "small", "coder", "poet", "large", "embed")
     listed[-1]["model_info"] = {"mode": "embedding"}
     chat = ["small", "coder", "poet", "large"]
@@ -207,6 +212,36 @@ async def test_an_embedder_that_fails_leaves_the_means(start_proxy: StartProxy) 
     assert "cannot be reached" in found["detail"]["embedding"]
 
 
+async def test_an_embedder_is_called_like_any_model(start_proxy: StartProxy, openai_server: FakeOpenAI) -> None:
+    """One deployment is nowhere, the other fails once: the second round has the vector, and all of it is on record."""
+    router = trained("model:embed@256", mock_vectors())
+    config = by_model(openai_server.url, deadline=10.0, retries=1, allowed_fails=1, cooldown=60.0)
+    dead = deepcopy(config["model_list"][-1])
+    dead["litellm_params"]["api_base"] = "http://127.0.0.1:9/v1"
+    config["model_list"].insert(0, dead)
+    openai_server.next(HttpError(500), model="embed-target")
+    proxy = await start_proxy(config, routers={"knn": router})
+    for text in ("moon", "river"):
+        reply = await proxy.chat("auto/knn", text)
+        assert reply.headers["x-hullspeed-reason"] == "predicted"
+    second, first = [found.call.attempts for found in await proxy.calls()]
+    assert [attempt.outcome for attempt in first] == ["error", "error", "error", "ok", "ok"]
+    assert [attempt.model for attempt in first] == [*["embed"] * 4, first[-1].model]
+    # The one that failed twice is set aside.
+    assert [attempt.outcome for attempt in second] == ["ok", "ok"]
+    assert embeddings_asked(openai_server) == 3
+
+
+async def test_what_failed_is_on_record(start_proxy: StartProxy, openai_server: FakeOpenAI) -> None:
+    router = trained("model:embed@256", mock_vectors())
+    openai_server.on("embed-target", HttpError(500))
+    proxy = await start_proxy(by_model(openai_server.url, deadline=10.0), routers={"knn": router})
+    assert (await proxy.chat("auto/knn")).headers["x-hullspeed-reason"] == "no embedding"
+    call = (await proxy.call()).call
+    assert (call.attempts[0].model, call.attempts[0].outcome) == ("embed", "error")
+    assert len(call.attempts) == 2
+
+
 async def test_no_router_that_needs_none_has_one_computed(start_proxy: StartProxy, openai_server: FakeOpenAI) -> None:
     proxy = await start_proxy(by_model(openai_server.url), routers={"knn": KnnRouter.fit(outcomes(40))})
     await proxy.chat("auto/knn")
@@ -243,8 +278,8 @@ async def test_what_cannot_be_embedded_is_said_at_the_start(
 
 
 def test_a_relative_folder_begins_at_the_config(folder: Path) -> None:
-    wanted = EmbeddingConfig(onnx=Path("tiny"))
-    cache = build_embedder(wanted, Catalog([], "test"), {}, folder.parent / "hullspeed.yaml")
+    routing, catalog = RoutingConfig(embedding=EmbeddingConfig(onnx=Path("tiny"))), Catalog([], "test")
+    cache = build_embedder(routing, catalog, {}, Fleet(catalog, HealthRules()), folder.parent / "hullspeed.yaml")
     assert cache is not None
     assert cache.name.startswith("onnx:")
     cache.close()

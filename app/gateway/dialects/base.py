@@ -5,7 +5,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 import msgspec
 
@@ -26,6 +27,27 @@ EVERYTHING = ""
 """In place of a parameter: none of the request can be said in a chat."""
 LITELLM_ONLY = frozenset({"drop_params", "additional_drop_params", "custom_llm_provider", "extra_headers"})
 """Parameters in the configuration that are litellm's, not the provider's."""
+LONGEST_NAME = 64
+"""Characters of a tool's name in OpenAI's API; others allow 128."""
+
+Kind = Literal["function", "custom", "search"]
+"""Of a tool. `custom`: takes text, asked for as a function of one parameter, `input`. `search`: looks for further
+tools."""
+
+
+class Tool(msgspec.Struct, frozen=True):
+    """What a client calls a tool that a chat has under another name or in another form."""
+
+    name: str
+    namespace: str | None = None
+    kind: Kind = "function"
+
+
+def short_name(name: str) -> str:
+    """`name`, or a shorter one for it where OpenAI's API would refuse it."""
+    if len(name) <= LONGEST_NAME:
+        return name
+    return f"{name[: LONGEST_NAME - 9]}_{blake2b(name.encode(), digest_size=4).hexdigest()}"
 
 
 class Native(msgspec.Struct, frozen=True):
@@ -63,10 +85,8 @@ class Asked(msgspec.Struct, frozen=True):
     """The body in OpenAI's chat form."""
     native: Native | None = None
     """None where the client speaks chat itself."""
-    names: Mapping[str, str] = {}
-    """Names of tools that chat would refuse: the one sent → the client's own."""
-    freeform: frozenset[str] = frozenset()
-    """Tools that take text, asked for as functions of one parameter, `input`."""
+    tools: Mapping[str, Tool] = {}
+    """Names of functions in the chat → what the client calls them, where that differs."""
 
     def is_native(self, model: Model) -> bool:
         """Whether `model` is asked in the client's own dialect."""

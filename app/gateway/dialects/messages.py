@@ -41,7 +41,7 @@ class Messages(Dialect):
         if found.unsigned:
             fields["messages"] = encoded([_signed(message) for message in request.messages])
         native = Native(MESSAGES, fields, PARAMS, found.only, limit="max_tokens")
-        return Asked(*chat_of(found.body, request.routing), native, found.names)
+        return Asked(*chat_of(found.body, request.routing), native, found.tools)
 
     def reader(self) -> Reader:
         return MessagesReader()
@@ -49,10 +49,10 @@ class Messages(Dialect):
     def whole(self, asked: Asked, answer: WholeAnswer, cost: Decimal | None) -> bytes:
         if answer.native:
             return with_model_and_cost(answer, cost)
-        return msgspec.json.encode(message_of(asked.names, answer, cost))
+        return msgspec.json.encode(message_of(asked.tools, answer, cost))
 
     def telling(self, asked: Asked, model: str, *, native: bool) -> Telling:
-        return NativeTelling(model) if native else ChatToMessages(model, asked.names)
+        return NativeTelling(model) if native else ChatToMessages(model, asked.tools)
 
     def error(self, error: HullspeedError) -> bytes:
         said = {"type": TYPES.get(error.status, "api_error"), "message": error.message}

@@ -11,7 +11,7 @@ import uuid_utils.compat as uuid
 
 from app.core.types import Attempt, Usage
 from app.gateway.chat import Fields
-from app.gateway.dialects.base import encoded, has
+from app.gateway.dialects.base import Tool, encoded, has
 from app.gateway.dialects.parts import Part, arguments_of, choice_of, parts_of
 from app.gateway.replies import Reading, with_cost
 from app.gateway.sse import named_event
@@ -27,6 +27,7 @@ TYPES: Mapping[int, str] = {
     402: "billing_error",
     403: "permission_error",
     404: "not_found_error",
+    405: "invalid_request_error",
     413: "request_too_large",
     422: "invalid_request_error",
     429: "rate_limit_error",
@@ -35,7 +36,7 @@ TYPES: Mapping[int, str] = {
     529: "overloaded_error",
 }
 """Anthropic's type of an error by HTTP status; others are `api_error`."""
-_STATUSES = {kind: status for status, kind in TYPES.items() if status != 422}
+_STATUSES = {kind: status for status, kind in TYPES.items() if status not in (405, 422)}
 _FINISHES: Mapping[str, str] = {
     "end_turn": "stop",
     "stop_sequence": "stop",
@@ -176,12 +177,12 @@ def _normalised(said: Mapping[str, int]) -> Usage:
     )
 
 
-def message_of(names: Mapping[str, str], answer: WholeAnswer, cost: Decimal | None) -> Json:
-    """A chat completion as a whole message; `names`: shortened names of tools → the client's own."""
+def message_of(tools: Mapping[str, Tool], answer: WholeAnswer, cost: Decimal | None) -> Json:
+    """A chat completion as a whole message; `tools`: see `Asked.tools`."""
     choice = choice_of(answer.fields)
     blocks: list[Json] = []
     for part in parts_of(choice.get("message") or {}):
-        block = _opened(names, part)
+        block = _opened(tools, part)
         if part.kind == "call":
             block["input"] = arguments_of(part.text)
         else:
@@ -200,13 +201,14 @@ def _head(model: str) -> Json:
     return head | {"content": [], "stop_reason": None, "stop_sequence": None}
 
 
-def _opened(names: Mapping[str, str], part: Part) -> Json:
+def _opened(tools: Mapping[str, Tool], part: Part) -> Json:
     """A block of which nothing has been said yet."""
     match part.kind:
         case "call":
             name = part.name or ""
+            own = tools[name].name if name in tools else name
             id_ = part.id or f"toolu_{uuid.uuid4().hex}"
-            return {"type": "tool_use", "id": id_, "name": names.get(name, name), "input": {}}
+            return {"type": "tool_use", "id": id_, "name": own, "input": {}}
         case "thinking":
             # Without a signature, so that it is known again and never sent to a model of Anthropic's.
             return {"type": "thinking", "thinking": "", "signature": ""}
@@ -278,9 +280,9 @@ class NativeTelling:
 class ChatToMessages:
     """Chunks of a chat as Anthropic's events, one block after the other."""
 
-    def __init__(self, model: str, names: Mapping[str, str]) -> None:
+    def __init__(self, model: str, tools: Mapping[str, Tool]) -> None:
         self._model = model
-        self._names = names
+        self._tools = tools
         self._blocks: list[Json] = []
         self._places: dict[tuple[str, int], int] = {}
         self._open: tuple[str, int] | None = None
@@ -318,7 +320,7 @@ class ChatToMessages:
             begun = self._close()
             self._open = part.key
             self._places[part.key] = len(self._blocks)
-            self._blocks.append(_opened(self._names, part))
+            self._blocks.append(_opened(self._tools, part))
             place = self._places[part.key]
             begun += _event("content_block_start", index=place, content_block=self._blocks[place])
         if not part.text:

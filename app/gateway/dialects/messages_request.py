@@ -10,21 +10,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from hashlib import blake2b
 from typing import Annotated, Any
 
 import msgspec
 
 from app.core.errors import InvalidRequest
 from app.gateway.chat import RoutingOptions, check_roles
+from app.gateway.dialects.base import Tool, short_name
 
 Json = dict[str, Any]
 
 DATA = frozenset({"messages", "system", "tools", "tool_choice", "mcp_servers", "output_config", "output_format"})
 PAST = frozenset({"thinking", "redacted_thinking", "server_tool_use", "tool_reference", "compaction"})
 """Parts of earlier turns that only a model of Anthropic's can read; their `…_tool_result` likewise."""
-LONGEST_NAME = 64
-"""Characters of a tool's name in OpenAI's API; Anthropic allows 128."""
 _CHOICES = {"auto": "auto", "any": "required", "none": "none"}
 _EFFORTS = {"low": "low", "medium": "medium", "high": "high", "xhigh": "high", "max": "high"}
 
@@ -52,7 +50,7 @@ class Translation:
     """A request in OpenAI's words."""
 
     body: Json
-    names: dict[str, str] = field(default_factory=dict)
+    tools: dict[str, Tool] = field(default_factory=dict)
     """Shortened names of tools → the client's own."""
     only: str | None = None
     """The first parameter that could not be translated."""
@@ -124,12 +122,10 @@ def _function(found: Translation, tool: Json) -> Json:
 
 
 def _short(found: Translation, name: str) -> str:
-    """`name`, or a shorter one for it where OpenAI's API would refuse it."""
-    if len(name) <= LONGEST_NAME:
-        return name
-    digest = blake2b(name.encode(), digest_size=4).hexdigest()
-    short = f"{name[: LONGEST_NAME - 9]}_{digest}"
-    found.names[short] = name
+    """What the chat calls a tool."""
+    short = short_name(name)
+    if short != name:
+        found.tools[short] = Tool(name)
     return short
 
 

@@ -36,7 +36,7 @@ class Responses(Dialect):
         if isinstance(request.input, list) and any(is_ours(item) for item in request.input):
             fields["input"] = encoded(without_ours(request.input))
         native = Native(RESPONSES, fields, PARAMS, found.only, found.pinned)
-        return Asked(*chat_of(found.body, request.routing), native, freeform=frozenset(found.freeform))
+        return Asked(*chat_of(found.body, request.routing), native, found.tools.known)
 
     def reader(self) -> Reader:
         return read_response

@@ -12,10 +12,10 @@ import uuid_utils.compat as uuid
 
 from app.core.types import Attempt, Usage
 from app.gateway.chat import Fields
-from app.gateway.dialects.base import Asked, encoded, has
+from app.gateway.dialects.base import Asked, Tool, encoded, has
 from app.gateway.dialects.parts import Part, arguments_of, choice_of, parts_of
 from app.gateway.dialects.responses_request import OURS
-from app.gateway.replies import Reading, with_cost
+from app.gateway.replies import Details, Reading, stated_cost, usage_of, with_cost
 from app.gateway.sse import named_event
 
 Json = dict[str, Any]
@@ -46,22 +46,13 @@ _ECHOED: Mapping[str, Any] = {
 """Parameters that a reply repeats, and what they are where the request does not say."""
 
 
-class _InputDetails(msgspec.Struct):
-    cached_tokens: int | None = None
-    cache_write_tokens: int | None = None
-
-
-class _OutputDetails(msgspec.Struct):
-    reasoning_tokens: int | None = None
-
-
 class _WireUsage(msgspec.Struct):
     """Cached and cache-written tokens are within `input_tokens` here."""
 
     input_tokens: int = 0
     output_tokens: int = 0
-    input_tokens_details: _InputDetails | None = None
-    output_tokens_details: _OutputDetails | None = None
+    input_tokens_details: Details | None = None
+    output_tokens_details: Details | None = None
     cost: float | None = None
 
 
@@ -153,15 +144,8 @@ class ResponsesPart(_Response):
             wire = msgspec.json.decode(self.usage, type=_WireUsage)
         except msgspec.DecodeError:
             return None
-        read, written = wire.input_tokens_details or _InputDetails(), wire.output_tokens_details or _OutputDetails()
-        usage = Usage(
-            prompt_tokens=wire.input_tokens,
-            completion_tokens=wire.output_tokens,
-            cached_tokens=read.cached_tokens or 0,
-            cache_write_tokens=read.cache_write_tokens or 0,
-            reasoning_tokens=written.reasoning_tokens or 0,
-        )
-        return usage, None if wire.cost is None else Decimal(repr(wire.cost))
+        usage = usage_of(wire.input_tokens, wire.output_tokens, wire.input_tokens_details, wire.output_tokens_details)
+        return usage, stated_cost(wire.cost)
 
 
 _decode_part = msgspec.json.Decoder(ResponsesPart).decode
@@ -209,7 +193,7 @@ class ChatToResponse:
     def __init__(self, asked: Asked, model: str) -> None:
         assert asked.native is not None
         given = asked.native.fields
-        self._freeform = asked.freeform
+        self._tools = asked.tools
         self._head: Json = {"id": f"resp_{uuid.uuid4().hex}", "object": "response", "created_at": int(time.time())}
         self._echo = {"model": model, "background": False, "previous_response_id": None, "store": False}
         for name, value in _ECHOED.items():
@@ -280,11 +264,10 @@ class ChatToResponse:
         return begun + self._tell_words(item, part, where)
 
     def _tell_arguments(self, item: Json, text: str, where: Json) -> bytes:
-        if item["type"] == "custom_tool_call":
-            # Its text is inside the arguments' JSON, and can be read once that is all there.
-            item["input"] += text
+        item["input" if item["type"] == "custom_tool_call" else "arguments"] += text
+        if item["type"] != "function_call":
+            # What it is called with is inside the arguments' JSON, and can be read once that is all there.
             return b""
-        item["arguments"] += text
         return self._event("response.function_call_arguments.delta", **where, delta=text) if text else b""
 
     def _tell_words(self, item: Json, part: Part, where: Json) -> bytes:
@@ -328,8 +311,14 @@ class ChatToResponse:
 
     def _called(self, part: Part) -> Json:
         name, id_ = part.name or "", uuid.uuid4().hex
-        call = {"call_id": part.id or f"call_{id_}", "name": name, "status": "in_progress"}
-        if name in self._freeform:
+        tool = self._tools.get(name, Tool(name))
+        call: Json = {"call_id": part.id or f"call_{id_}", "status": "in_progress"}
+        if tool.kind == "search":
+            return {"id": f"tsc_{id_}", "type": "tool_search_call", "execution": "client", **call, "arguments": ""}
+        call["name"] = tool.name
+        if tool.namespace is not None:
+            call["namespace"] = tool.namespace
+        if tool.kind == "custom":
             return {"id": f"ctc_{id_}", "type": "custom_tool_call", **call, "input": ""}
         return {"id": f"fc_{id_}", "type": "function_call", **call, "arguments": ""}
 
@@ -356,6 +345,9 @@ class ChatToResponse:
                 item["input"] = str(given.get("input", item["input"]))
                 said = self._event("response.custom_tool_call_input.delta", **where, delta=item["input"])
                 said += self._event("response.custom_tool_call_input.done", **where, input=item["input"])
+            case "tool_search_call":
+                item["arguments"] = arguments_of(item["arguments"])
+                said = b""
             case _:
                 done = {"name": item["name"], "arguments": item["arguments"]}
                 said = self._event("response.function_call_arguments.done", **where, **done)

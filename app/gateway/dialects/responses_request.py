@@ -14,6 +14,7 @@ import msgspec
 
 from app.core.errors import InvalidRequest
 from app.gateway.chat import RoutingOptions
+from app.gateway.dialects.responses_tools import SEARCH, Tools, sent_name
 
 Json = dict[str, Any]
 
@@ -23,7 +24,7 @@ KEPT_BY_PROVIDER = ("previous_response_id", "conversation", "prompt")
 PAST = frozenset(
     {
         "reasoning", "web_search_call", "file_search_call", "code_interpreter_call", "image_generation_call",
-        "mcp_list_tools", "mcp_call",
+        "mcp_list_tools", "mcp_call", "tool_search_call",
     }
 )  # fmt: skip
 """What a provider's own tools and thoughts were in earlier turns; the words that came of it stand beside it."""
@@ -58,8 +59,7 @@ class Translation:
     """A request in the words of a chat."""
 
     body: Json
-    freeform: set[str] = field(default_factory=set)
-    """Tools that take text: a chat has them as functions of one parameter."""
+    tools: Tools = field(default_factory=Tools)
     only: str | None = None
     """The first parameter that could not be translated."""
     pinned: str | None = None
@@ -76,6 +76,7 @@ def translate(request: ResponsesRequest) -> Translation:
         if getattr(request, name) is not None:
             found.only, found.pinned = name, f"`{name}` refers to what one provider has kept"
             break
+    found.tools.offer(request.tools or (), "tools")
     messages: list[Json] = []
     if request.instructions:
         messages.append({"role": "system", "content": request.instructions})
@@ -110,22 +111,11 @@ def _format(wanted: Any) -> Json | None:
 
 
 def _add_tools(found: Translation, request: ResponsesRequest) -> None:
-    functions = []
-    hosted = None
-    for index, tool in enumerate(request.tools or ()):
-        if tool.get("type") == "function":
-            kept = {name: tool[name] for name in _FUNCTION if tool.get(name) is not None}
-            functions.append({"type": "function", "function": kept})
-        elif tool.get("type") == "custom":
-            found.freeform.add(str(tool.get("name")))
-            functions.append(_freeform(tool))
-        else:
-            hosted = hosted or f"tools[{index}]"
-    choice = request.tool_choice
+    functions, choice = found.tools.functions, request.tool_choice
     kind = choice.get("type") if isinstance(choice, dict) else None
-    if hosted is not None and not functions:
+    if not functions:
         # Beside tools of the client's own, one that the provider would run is an offer that a model may lack.
-        found.only = found.only or hosted
+        found.only = found.only or found.tools.hosted
     if kind not in (None, "function", "custom"):
         found.only = found.only or "tool_choice"
     if not functions:
@@ -134,28 +124,13 @@ def _add_tools(found: Translation, request: ResponsesRequest) -> None:
     if request.parallel_tool_calls is not None:
         found.body["parallel_tool_calls"] = request.parallel_tool_calls
     if isinstance(choice, dict) and kind in ("function", "custom"):
-        found.body["tool_choice"] = {"type": "function", "function": {"name": choice.get("name")}}
+        found.body["tool_choice"] = {"type": "function", "function": {"name": _name(choice)}}
     elif isinstance(choice, str):
         found.body["tool_choice"] = choice
 
 
-_FUNCTION = ("name", "description", "parameters", "strict")
-
-
-def _freeform(tool: Json) -> Json:
-    """A tool that takes text as a function; the grammar of its text, which no chat enforces, goes along in words."""
-    format_ = tool.get("format")
-    grammar = format_.get("definition") if isinstance(format_, dict) else None
-    said = [str(tool["description"])] if tool.get("description") else []
-    said += [f"The input must match this grammar:\n{grammar}"] if grammar else []
-    parameters = {
-        "type": "object",
-        "properties": {"input": {"type": "string"}},
-        "required": ["input"],
-        "additionalProperties": False,
-    }
-    described = {"description": "\n\n".join(said)} if said else {}
-    return {"type": "function", "function": {"name": tool.get("name"), **described, "parameters": parameters}}
+def _name(called: Json) -> str:
+    return sent_name(called.get("name"), called.get("namespace"))
 
 
 def _add_item(found: Translation, messages: list[Json], item: Json, where: str) -> None:
@@ -163,11 +138,15 @@ def _add_item(found: Translation, messages: list[Json], item: Json, where: str) 
         case "message":
             _add_message(found, messages, item, where)
         case "function_call":
-            _add_call(messages, item, str(item.get("arguments") or "{}"))
+            _add_call(messages, item, _name(item), str(item.get("arguments") or "{}"))
         case "custom_tool_call":
-            _add_call(messages, item, msgspec.json.encode({"input": item.get("input")}).decode())
+            _add_call(messages, item, _name(item), msgspec.json.encode({"input": item.get("input")}).decode())
         case "function_call_output" | "custom_tool_call_output":
             _add_output(found, messages, item, where)
+        case "tool_search_call" if item.get("execution") == "client":
+            _add_call(messages, item, SEARCH, msgspec.json.encode(item.get("arguments") or {}).decode())
+        case "tool_search_output" | "additional_tools":
+            _add_found(found, messages, item, where)
         case kind if str(kind) in PAST:
             pass
         case _:
@@ -183,13 +162,9 @@ def _add_message(found: Translation, messages: list[Json], item: Json, where: st
     messages.append({"role": "system" if role == "developer" else role, "content": content})
 
 
-def _add_call(messages: list[Json], item: Json, arguments: str) -> None:
+def _add_call(messages: list[Json], item: Json, name: str, arguments: str) -> None:
     """A call belongs to the turn in which it was made; calls side by side are one turn."""
-    call = {
-        "id": item.get("call_id"),
-        "type": "function",
-        "function": {"name": item.get("name"), "arguments": arguments},
-    }
+    call = {"id": item.get("call_id"), "type": "function", "function": {"name": name, "arguments": arguments}}
     if messages and messages[-1]["role"] == "assistant":
         messages[-1].setdefault("tool_calls", []).append(call)
     else:
@@ -205,6 +180,17 @@ def _add_output(found: Translation, messages: list[Json], item: Json, where: str
     messages.append({"role": "tool", "tool_call_id": item.get("call_id"), "content": output})
     if pictures:
         messages.append({"role": "user", "content": pictures})
+
+
+def _add_found(found: Translation, messages: list[Json], item: Json, where: str) -> None:
+    """Tools that came up on the way: a chat has them from the start."""
+    tools = item.get("tools")
+    tools = tools if isinstance(tools, list) else []
+    found.tools.offer(tools, f"{where}.tools")
+    if item.get("type") == "tool_search_output" and item.get("execution") == "client":
+        names = ", ".join(str(tool.get("name")) for tool in tools if isinstance(tool, dict)) or "none"
+        said = {"role": "tool", "tool_call_id": item.get("call_id"), "content": f"Tools found: {names}"}
+        messages.append(said)
 
 
 def _content(found: Translation, content: Any, where: str) -> str | list[Json]:
