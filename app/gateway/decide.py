@@ -184,15 +184,19 @@ class Decider:
             explain=explain,
         )
         started = perf_counter()
-        query, attempts, missing = await self._embedded(entry.router, query)
-        decision, reason, problem = await self._ask(entry, lambda: entry.router.route(query), query)
+        router = entry.router
+        attempts: tuple[Attempt, ...] = ()
+        missing: str | None = None
+        if router.needs_embedding is not None:
+            query, attempts, missing = await self._embedded(router, query)
+        decision, reason, problem = await self._ask(entry, lambda: router.route(query), query)
         detail = dict(decision.detail) if decision else {}
         record = DecisionRecord(
             router=entry.name,
-            version=entry.router.version,
+            version=router.version,
             reason=reason,
             tradeoff=tradeoff,
-            ranking=_complete(decision.ranking if decision else (), self._fallback(query.candidates)),
+            ranking=self._complete(decision.ranking if decision else (), query.candidates),
             max_cost_usd=options.max_cost_usd,
             seed=seed,
             duration=perf_counter() - started,
@@ -221,8 +225,6 @@ class Decider:
 
         It may take as long as a router may, before that begins; late or failed, the router does without.
         """
-        if router.needs_embedding is None:
-            return query, (), None
         if self.embedder is None or self.embedder.name != router.needs_embedding:
             return query, (), f"there is no embedder `{router.needs_embedding}`"
         try:
@@ -297,16 +299,24 @@ class Decider:
                 return f"is expected to cost ${expected:.6f}"
         return None
 
-    def _fallback(self, candidates: Sequence[Candidate]) -> list[str]:
-        usable = {candidate.model for candidate in candidates}
-        return [name for name in self.rules.fallback if name in usable]
+    def _complete(self, ranking: Sequence[Choice], candidates: Sequence[Candidate]) -> tuple[RankedModel, ...]:
+        """The ranking with the candidates it left out behind it, so that falling back has somewhere to go."""
+        ranked = [RankedModel(choice.model, choice.quality, choice.cost, choice.probability) for choice in ranking]
+        if len(ranked) == len(candidates):
+            return tuple(ranked)
+        named = {model.model for model in ranked}
+        usable = {candidate.model for candidate in candidates} - named
+        rest = [RankedModel(name) for name in self.rules.fallback if name in usable]
+        if rest and not ranked:
+            rest[0] = RankedModel(rest[0].model, probability=1.0)
+        return (*ranked, *rest)
 
     async def _ask(
         self, entry: RouterEntry, question: Callable[[], Decision], query: Query
     ) -> tuple[Decision | None, str, str | None]:
         """The router's decision, its reason, and what went wrong if it has to be replaced."""
         try:
-            decision = await self._run(entry.router, question)
+            decision = question() if entry.router.fast else await self._in_thread(question)
             _check(decision, query)
         except TimeoutError:
             return None, "default:late", f"no decision within {self.rules.deadline:g} s"
@@ -317,9 +327,7 @@ class Decider:
             return None, "default:declined", decision.reason[:500] or None
         return decision, decision.reason[:100], None
 
-    async def _run(self, router: Router, question: Callable[[], Decision]) -> Decision:
-        if router.fast:
-            return question()
+    async def _in_thread(self, question: Callable[[], Decision]) -> Decision:
         if self._busy >= THREADS:
             raise TimeoutError
         self._busy += 1
@@ -352,13 +360,3 @@ def _check(decision: Decision, query: Query) -> None:
             raise TypeError(f"the detail of the decision is not JSON: {error}") from None
         if size > MOST_DETAIL:
             raise ValueError(f"the detail of the decision has {size:,} bytes; {MOST_DETAIL:,} are kept at most")
-
-
-def _complete(ranking: Sequence[Choice], fallback: Sequence[str]) -> tuple[RankedModel, ...]:
-    """The ranking with the candidates it left out behind it, so that falling back has somewhere to go."""
-    ranked = [RankedModel(choice.model, choice.quality, choice.cost, choice.probability) for choice in ranking]
-    named = {model.model for model in ranked}
-    rest = [RankedModel(name) for name in fallback if name not in named]
-    if rest and not ranked:
-        rest[0] = RankedModel(rest[0].model, probability=1.0)
-    return (*ranked, *rest)

@@ -277,4 +277,6 @@ class _Exchange:
 
 def _header_safe(text: str) -> str:
     """Header values are Latin-1 without control characters (RFC 9110, 5.5)."""
+    if text.isascii() and text.isprintable():
+        return text
     return "".join(sign if " " <= sign <= "~" else "?" for sign in text)
