@@ -183,8 +183,9 @@ class StreamAnswer(msgspec.Struct, frozen=True):
     """A model's reply that is still coming; its first content is there."""
 
     attempt: OpenAttempt
-    chunks: AsyncGenerator[tuple[Reading, Fields]]
-    """Every chunk from the beginning. Raises `UpstreamError` where the stream breaks off."""
+    chunks: AsyncGenerator[Sequence[tuple[Reading, Fields]]]
+    """Every chunk from the beginning, those together that came together. Raises `UpstreamError` where the stream breaks
+    off."""
     headers: Mapping[str, str]
 
 
@@ -232,13 +233,18 @@ class Attempts:
         try:
             async with asyncio.timeout(patience):
                 answer = await self.upstreams[attempt.upstream].stream(request)
-                chunks = cast("AsyncGenerator[bytes]", answer.chunks)
+                chunks = cast("AsyncGenerator[Sequence[bytes]]", answer.chunks)
                 held: list[tuple[Reading, Fields]] = []
+                rest: Sequence[bytes] = ()
                 try:
-                    async for data in chunks:
-                        held.append(attempt.read(data))
-                        if held[-1][0].has_content:
-                            attempt.saw_content()
+                    async for together in chunks:
+                        for place, data in enumerate(together, 1):
+                            held.append(attempt.read(data))
+                            if held[-1][0].has_content:
+                                attempt.saw_content()
+                                rest = together[place:]
+                                break
+                        if attempt.first_token is not None:
                             break
                     else:
                         _check_finished(attempt)
@@ -247,8 +253,8 @@ class Attempts:
                     raise
         except TimeoutError:
             raise timed_out(attempt.model, patience) from None
-        rest = _resume(attempt, held, chunks, min(self.limits.idle, request.timeout), self.limits.stream)
-        return StreamAnswer(attempt, rest, answer.headers)
+        idle = min(self.limits.idle, request.timeout)
+        return StreamAnswer(attempt, _resume(attempt, held, rest, chunks, idle, self.limits.stream), answer.headers)
 
     async def _walk(self, call: OpenCall, ranking: Sequence[str], ask: Ask[Answer], *, stream: bool) -> Answer:
         """Down the ranking, then again over the models that failed for passing reasons, as the rules allow."""
@@ -398,24 +404,45 @@ def _unsupported(error: UpstreamError, model: Model, fields: Container[str], *, 
 async def _resume(
     attempt: OpenAttempt,
     held: list[tuple[Reading, Fields]],
-    chunks: AsyncGenerator[bytes],
+    rest: Sequence[bytes],
+    chunks: AsyncGenerator[Sequence[bytes]],
     idle: float,
     total: float,
-) -> AsyncGenerator[tuple[Reading, Fields]]:
-    """The chunks held back, then the rest as they come; `idle`, `total`: seconds between two and for all of them."""
+) -> AsyncGenerator[Sequence[tuple[Reading, Fields]]]:
+    """The chunks held back and the `rest` of what came with them, then all others as they come.
+
+    `idle`, `total`: seconds between two and for all of them.
+    """
     patience = Patience(idle, max(total - (perf_counter() - attempt.started), 0.0))
     async with aclosing(chunks):
-        for pair in held:
-            yield pair
+        broken = _read(attempt, rest, held)
+        yield held
         try:
             async with patience:
-                async for data in chunks:
+                while broken is None:
+                    together = await anext(chunks, None)
+                    if together is None:
+                        break
                     patience.rest()
-                    yield attempt.read(data)
+                    pairs: list[tuple[Reading, Fields]] = []
+                    broken = _read(attempt, together, pairs)
+                    yield pairs
                     patience.wait()
         except TimeoutError:
             raise timed_out(attempt.model, patience.exceeded) from None
+        if broken is not None:
+            raise broken
         _check_finished(attempt)
+
+
+def _read(attempt: OpenAttempt, chunks: Sequence[bytes], pairs: list[tuple[Reading, Fields]]) -> UpstreamError | None:
+    """Read `chunks` into `pairs`, up to the first that is broken: what came before it is good."""
+    try:
+        for data in chunks:
+            pairs.append(attempt.read(data))
+    except UpstreamError as error:
+        return error
+    return None
 
 
 def _check_finished(attempt: OpenAttempt) -> None:

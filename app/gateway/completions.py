@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,10 +41,9 @@ class Completion:
         yield msgspec.json.encode({**head, "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
         yield msgspec.json.encode({**head, "choices": [], "usage": self._usage()})
 
-    async def stream(self) -> AsyncIterator[bytes]:
+    async def stream(self) -> AsyncIterator[Sequence[bytes]]:
         """The chunks as an upstream yields them."""
-        for chunk in self.chunks():
-            yield chunk
+        yield list(self.chunks())
 
     def _head(self, kind: str) -> dict[str, Any]:
         return {"id": f"chatcmpl-{uuid.uuid4().hex}", "object": kind, "created": int(time.time()), "model": self.model}

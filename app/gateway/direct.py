@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from app.gateway.catalog import Model
@@ -149,15 +149,17 @@ def _url(model: Model, path: str) -> str:
     return f"{model.base_url}{path}"
 
 
-async def _chunks(request: UpstreamRequest, reply: Reply) -> AsyncIterator[bytes]:
+async def _chunks(request: UpstreamRequest, reply: Reply) -> AsyncIterator[Sequence[bytes]]:
     parser = EventParser()
     try:
         while piece := await reply.piece():
-            for data in parser.feed(piece):
-                if data == DONE:
-                    reply.leave()
-                    return
-                yield data
+            events = parser.feed(piece)
+            if events and (events[-1] == DONE or DONE in events):
+                reply.leave()
+                yield events[: events.index(DONE)]
+                return
+            if events:
+                yield events
     except HttpError as error:
         raise broken_reply(request.model, f"the stream broke off ({error})") from None
     except EventTooLarge:

@@ -235,10 +235,10 @@ class _Exchange:
         texts: list[str] = []
         try:
             await stream.open()
-            async for reply, fields in answer.chunks:
+            async for together in answer.chunks:
                 if self.gateway.store_text:
-                    texts.append(reply.text)
-                events = telling.say(reply, fields)
+                    texts += [reply.text for reply, _ in together]
+                events = b"".join([telling.say(reply, fields) for reply, fields in together])
                 if events:
                     await stream.write(events)
             closed = attempt.close("ok")

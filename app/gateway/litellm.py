@@ -12,7 +12,7 @@ import asyncio
 import logging
 import os
 import warnings
-from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from types import ModuleType
@@ -134,7 +134,7 @@ class LitellmUpstream:
 
     async def _chunks(
         self, request: UpstreamRequest, wire: Wire | None, stream: Any, chunk: Any
-    ) -> AsyncIterator[bytes]:
+    ) -> AsyncIterator[Sequence[bytes]]:
         """`chunk`, which is there already, then the rest of `stream`."""
         # Where the wire is watched its reads have the deadline, so that a provider's pings count as life.
         limit = request.timeout if wire is None else None
@@ -142,7 +142,7 @@ class LitellmUpstream:
         try:
             with self._explained(request, wire):
                 while chunk is not None:
-                    yield encode(chunk)
+                    yield (encode(chunk),)
                     async with asyncio.timeout(limit):
                         chunk = await anext(stream, None)
                     _check(wire)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 
 import msgspec
@@ -164,4 +164,5 @@ def _foretold(ruling: Review, votes: _Votes) -> str | None:
 
 
 def _replaced(ruling: Review, reason: str, problem: str) -> Review:
-    return replace(ruling, decision=None, record=msgspec.structs.replace(ruling.record, reason=reason, problem=problem))
+    record = msgspec.structs.replace(ruling.record, reason=reason, problem=problem)
+    return msgspec.structs.replace(ruling, decision=None, record=record)

@@ -33,6 +33,11 @@ class EventParser:
         """The events that `chunk` completes, in order. Raises `EventTooLarge`."""
         if not chunk:
             return []
+        if self._begun and not self._buffer and not self._data and not self._after_cr:
+            # As nearly all servers send: whole events of one line of data each.
+            plain = _plain_events(chunk, self._most)
+            if plain is not None:
+                return plain
         if self._after_cr:
             # A CR ends its line at once, whatever follows: the LF of a CRLF may be long in coming.
             chunk, self._after_cr = chunk.removeprefix(b"\n"), False
@@ -66,6 +71,18 @@ class EventParser:
             self._size += len(line)
         if len(line) > self._most or self._size > self._most:
             raise EventTooLarge
+
+
+def _plain_events(chunk: bytes, most: int) -> list[bytes] | None:
+    """The events where a chunk is nothing but whole `data: ` lines, each with an empty one behind it."""
+    if not chunk.endswith(b"\n\n") or len(chunk) > most or b"\r" in chunk:
+        return None
+    events = []
+    for line in chunk[:-2].split(b"\n\n"):
+        if not line.startswith(b"data: ") or b"\n" in line:
+            return None
+        events.append(line[6:])
+    return events
 
 
 def event(data: bytes) -> bytes:

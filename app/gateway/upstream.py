@@ -72,8 +72,9 @@ class UpstreamReply(msgspec.Struct, frozen=True):
 class UpstreamStream(msgspec.Struct, frozen=True):
     """A reply that is still coming."""
 
-    chunks: AsyncIterator[bytes]
-    """JSON of each chunk. Ends after `[DONE]` or a clean end of the stream; raises `UpstreamError` on a broken one."""
+    chunks: AsyncIterator[Sequence[bytes]]
+    """JSON of the chunks, those together that came together. Ends after `[DONE]` or a clean end of the stream; raises
+    `UpstreamError` on a broken one."""
     headers: Mapping[str, str] = {}
 
 

@@ -50,6 +50,9 @@ def with_model_and_cost(answer: WholeAnswer, cost: Decimal | None) -> bytes:
     return msgspec.json.encode(fields)
 
 
+_NULL = msgspec.Raw(b"null")
+
+
 class ChatTelling:
     """The chunks of a stream, with usage once, at the end, where it is wanted."""
 
@@ -62,12 +65,12 @@ class ChatTelling:
         self._last = fields
         if reply.has_usage and not reply.is_whole:
             return b""
-        chunk = dict(fields)
-        chunk["model"] = self.model
-        chunk.pop("usage", None)
+        # Nobody else reads it any more.
+        fields["model"] = self.model
+        fields.pop("usage", None)
         if self.usage:
-            chunk["usage"] = msgspec.Raw(b"null")
-        return event(msgspec.json.encode(chunk))
+            fields["usage"] = _NULL
+        return event(msgspec.json.encode(fields))
 
     def end(self, attempt: Attempt, cost: Decimal | None) -> bytes:
         if not self.usage:
