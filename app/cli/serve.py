@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import os
 import socket
 from collections.abc import Callable
 from functools import partial
@@ -36,6 +38,7 @@ def serve(
     ] = None,
 ) -> None:
     """Serve the OpenAI-compatible proxy until it is told to stop."""
+    _start_swiftly()
     from app.core.logs import configure_logging
     from app.core.settings import load_settings
     from app.main import bind
@@ -51,9 +54,22 @@ def serve(
         raise typer.Exit(_supervise(settings, proxy, make))
     sock = bind(settings.host, settings.port)
     try:
-        run_async(run(proxy, sock, on_ready=lambda url: _greet(proxy, url)))
+        run_async(run(proxy, sock, on_ready=lambda url: _ready(lambda: _greet(proxy, url))))
     finally:
         sock.close()
+
+
+def _start_swiftly() -> None:
+    """Before the heavy imports: they make no garbage, and looking for some takes a fifth of the time of a start."""
+    gc.disable()
+    # One query's vectors are small; each thread of the library keeps megabytes of its own.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+
+def _ready(tell: Callable[[], None]) -> None:
+    gc.freeze()
+    gc.enable()
+    tell()
 
 
 def _supervise(settings: Settings, proxy: Proxy, make: Make) -> int:
@@ -68,13 +84,15 @@ def _supervise(settings: Settings, proxy: Proxy, make: Make) -> int:
 
     def work(sock: socket.socket, line: Line) -> int:
         try:
-            run_async(run(make(shared, line), sock, on_ready=lambda _: line.ready()))
+            run_async(run(make(shared, line), sock, on_ready=lambda _: _ready(line.ready)))
         except HullspeedError as error:
             typer.echo(f"hullspeed: {error.message}", err=True)
             return 2 if isinstance(error, ConfigError) else 1
         return 0
 
     url = url_of(sockets[0])
+    # What the workers do not touch stays one copy in memory for all of them.
+    gc.freeze()
     supervisor = Supervisor(
         sockets, work, shared, on_ready=lambda: _greet(proxy, url), drain_seconds=settings.drain_seconds
     )

@@ -18,7 +18,9 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import mmap
+import os
 import tempfile
+import weakref
 
 FAILS, TRIALS, BACK_AT, TRYING, REQUESTS, TOKENS = range(6)
 """The cells of a place that all workers write: failures in a row, trials that failed, when it is tried again (0: not
@@ -75,7 +77,9 @@ class Shared:
             self._memory = mmap.mmap(-1, _BYTES * (2 * workers + PLACES * self._width))
             self._cells = memoryview(self._memory).cast("d")
             self._keys = memoryview(self._memory).cast("Q")
-            self._lock = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as the process
+            self._lock, path = tempfile.mkstemp()
+            os.unlink(path)  # noqa: PTH108 - nobody needs its name
+            weakref.finalize(self, os.close, self._lock)
         else:
             self._cells = _alone(2)
         self.inflight, self.waiting = self._tallies()
