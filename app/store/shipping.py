@@ -14,6 +14,8 @@ from typing import Literal
 import psycopg
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.store.receipts import ACKNOWLEDGE
+
 Kind = Literal["call", "score"]
 
 # An index entry holds at most 2,704 bytes; a client's header may be longer. At four bytes a letter this fits.
@@ -46,8 +48,8 @@ WITH incoming AS MATERIALIZED (
     latency double precision, source text, overhead double precision, time_to_first_token double precision, model text,
     decision jsonb, attempts jsonb, usage jsonb, cost_usd numeric, run text, item text, session text,
     client_request_id text, error_type text, error_code text, error_message text, request_text text, reply_text text,
-    prompt_hash text)
-), written AS (
+    prompt_hash text, writer text, number bigint)
+), acknowledged AS ({ACKNOWLEDGE.format(kind="call", time="started_at")}), written AS (
   INSERT INTO calls (
     id, started_at, endpoint, requested_model, stream, outcome, status, latency, source, overhead, time_to_first_token,
     model, router, router_version, reason, tradeoff, decision, {_USAGE_COLUMNS}, cost_usd, run, item, session,
@@ -77,13 +79,16 @@ FROM incoming AS c CROSS JOIN LATERAL ROWS FROM (jsonb_to_recordset(c.attempts) 
 ON CONFLICT (call_id, number) DO NOTHING
 """  # noqa: S608 -- only constants of this module are put in
 
-_SCORES = """
+_SCORES = f"""
+WITH incoming AS MATERIALIZED (
+  SELECT s.* FROM shipped_scores CROSS JOIN LATERAL json_to_record(line) AS s(
+    id uuid, call_id uuid, name text, value double precision, source text, comment text, created_at timestamptz,
+    writer text, number bigint)
+), acknowledged AS ({ACKNOWLEDGE.format(kind="score", time="created_at")})
 INSERT INTO scores (id, call_id, name, value, source, comment, created_at)
-SELECT id, call_id, name, value, source, comment, created_at
-FROM shipped_scores CROSS JOIN LATERAL json_to_record(line) AS s(
-  id uuid, call_id uuid, name text, value double precision, source text, comment text, created_at timestamptz)
+SELECT id, call_id, name, value, source, comment, created_at FROM incoming
 ON CONFLICT (id) DO NOTHING
-"""
+"""  # noqa: S608 -- only constants of this module are put in
 
 _TABLES: dict[Kind, str] = {"call": "shipped_calls", "score": "shipped_scores"}
 _STATEMENTS: dict[Kind, str] = {"call": _CALLS, "score": _SCORES}
