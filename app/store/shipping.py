@@ -96,12 +96,14 @@ _STATEMENTS: dict[Kind, str] = {"call": _CALLS, "score": _SCORES}
 # PostgreSQL's binary COPY format (documentation of COPY, "Binary Format"): header, tuples of one field, trailer.
 _HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 _TRAILER = b"\xff\xff"
+# Rows handed to the driver at once: buffers of megabytes cost more in page faults than the copying itself.
+_CHUNK = 64
 _FIELD = struct.Struct("!hi").pack
 
 
-async def ship(connection: AsyncConnection, kind: Kind, rows: Sequence[bytes]) -> None:
-    """Write `rows`, each one JSON object. Raises what psycopg and SQLAlchemy raise; nothing is written then."""
-    if not rows:
+async def ship(connection: AsyncConnection, kind: Kind, lines: Sequence[bytes]) -> None:
+    """Write journal lines of one kind. Raises what psycopg and SQLAlchemy raise; nothing is written then."""
+    if not lines:
         return
     raw = (await connection.get_raw_connection()).driver_connection
     assert isinstance(raw, psycopg.AsyncConnection)
@@ -110,5 +112,10 @@ async def ship(connection: AsyncConnection, kind: Kind, rows: Sequence[bytes]) -
         # Dropped at the commit rather than kept with the session: a pooler may hand the session to somebody else.
         await cursor.execute(f"CREATE TEMP TABLE {table} (line json) ON COMMIT DROP".encode())
         async with cursor.copy(f"COPY {table} FROM STDIN (FORMAT binary)".encode()) as copy:
-            await copy.write(_HEADER + b"".join([_FIELD(1, len(row)) + row for row in rows]) + _TRAILER)
+            await copy.write(_HEADER)
+            for start in range(0, len(lines), _CHUNK):
+                chunk = lines[start : start + _CHUNK]
+                # The letter before the JSON says the kind.
+                await copy.write(b"".join([_FIELD(1, len(line) - 1) + line[1:] for line in chunk]))
+            await copy.write(_TRAILER)
     await connection.exec_driver_sql(_STATEMENTS[kind])
