@@ -76,10 +76,8 @@ async def upstream(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -
     chunks.append({**base, "object": "chat.completion.chunk", "choices": [], "usage": usage})
     events = b"".join(b"data: %b\n\n" % json.dumps(chunk).encode() for chunk in chunks) + b"data: [DONE]\n\n"
     reply = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body)
-    streamed = (
-        b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\n\r\n"
-    )
-    stream = streamed % (len(events), events)
+    head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+    stream = head + b"%x\r\n%b\r\n0\r\n\r\n" % (len(events), events)
     with suppress(asyncio.IncompleteReadError, ConnectionError):
         while True:
             head = await reader.readuntil(b"\r\n\r\n")
@@ -132,8 +130,8 @@ class Load:
     async def _ask(self, streamed: bool) -> None:
         messages = [{"role": "user", "content": "Tell me how a ledger keeps its rows. " * 12}]
         body = json.dumps({"model": "fast", "messages": messages, "stream": streamed}).encode()
-        head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
-        request = head.encode() + body
+        head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: {len(body)}\r\n"
+        request = f"{head}content-type: application/json\r\n\r\n".encode() + body
         tally = self._tally
         try:
             reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
@@ -272,7 +270,7 @@ class Finding:
         return not (self.missing or self.double or self.failed or self.problems)
 
 
-async def rows_of(house: House, tally: Tally) -> dict[str, int]:
+async def rows_of(house: House) -> dict[str, int]:
     """How often each call stands in the ledger."""
     database = house.database()
     await database.open()
@@ -316,7 +314,7 @@ async def worker(house: House, tally: Tally, finding: Finding, number: int) -> N
     await asyncio.to_thread(house.start)
 
 
-async def postgres(house: House, tally: Tally, finding: Finding, number: int) -> None:
+async def postgres(house: House, tally: Tally, _finding: Finding, _number: int) -> None:
     """`kill -9` of Postgres."""
     load = Load(house.port, tally)
     await asyncio.sleep(random.uniform(0.4, 1.0))
@@ -326,7 +324,7 @@ async def postgres(house: House, tally: Tally, finding: Finding, number: int) ->
 
 
 def stopped(seconds: float) -> Act:
-    async def act(house: House, tally: Tally, finding: Finding, number: int) -> None:
+    async def act(house: House, tally: Tally, finding: Finding, _number: int) -> None:
         """`kill -STOP` of Postgres for some seconds, between two times of the same length with it running."""
         window = min(seconds, 10.0)
         load = Load(house.port, tally)
@@ -395,7 +393,7 @@ async def measure(name: str, act: Act, repeat: int, folder: Path, upstream_port:
                 tally = Tally()
                 await act(house, tally, finding, number)
                 books = await settled(house)
-                rows = await rows_of(house, tally)
+                rows = await rows_of(house)
                 finding.repeats += 1
                 finding.replies += len(tally.whole)
                 finding.rows += len(rows) - known
