@@ -176,15 +176,14 @@ async def _days(connection: AsyncConnection) -> list[DayBook]:
     one = sa.func.unnest(receipts.c.numbers).label("one")
     spans = sa.select(receipts.c.day, one).where(receipts.c.kind == "call").subquery()
     width = sa.func.upper(spans.c.one) - sa.func.lower(spans.c.one)
-    wanted = dict(
-        (await connection.execute(sa.select(spans.c.day, sa.func.sum(width)).group_by(spans.c.day))).tuples().all()
-    )
+    summed = await connection.execute(sa.select(spans.c.day, sa.func.sum(width)).group_by(spans.c.day))
+    wanted: dict[date, int] = {found[0]: int(found[1]) for found in summed}
     day = sa.cast(calls.c.started_at.op("AT TIME ZONE")("UTC"), sa.Date)
     rows, ids = sa.func.count(), sa.func.count(calls.c.id.distinct())
     held = {found[0]: found for found in await connection.execute(sa.select(day, rows, rows - ids).group_by(day))}
     oldest = min(held, default=date.min)
     books = [
-        DayBook(day, int(wanted.get(day, 0)), *held.get(day, (day, 0, 0))[1:])
+        DayBook(day, wanted.get(day, 0), *held.get(day, (day, 0, 0))[1:])
         for day in sorted(wanted.keys() | held.keys())
         if day >= oldest
     ]
