@@ -43,6 +43,8 @@ MEMORY_BYTES = 64 << 20
 MAX_SEALED = 64
 MAX_BACKOFF = 5.0
 ADOPT_SECONDS = 60.0
+LOOK_SECONDS = 1.0
+"""Seconds between two fsyncs under `interval`, and two looks at what other processes have in the folder."""
 WARN_SECONDS = 10.0
 
 
@@ -75,6 +77,7 @@ class Ledger:
         self._in_memory = 0
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._care: asyncio.Task[None] | None = None
         self._away = False
         self._closing = False
         self.writer = uuid.uuid4().hex[:16]
@@ -92,6 +95,7 @@ class Ledger:
         """
         self._journal.open()
         self._task = asyncio.create_task(self._run(), name="ledger")
+        self._care = asyncio.create_task(self._look_after(), name="journal")
 
     def record(self, call: Call) -> None:
         """Take a finished call: in the journal when this returns. Never raises; a row that must be dropped is logged
@@ -157,10 +161,12 @@ class Ledger:
             return True
         flushed = await self.flush(timeout)
         self._closing = True
-        self._task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._task
-        self._task = None
+        for task in (self._task, self._care):
+            if task is not None:
+                task.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await task
+        self._task = self._care = None
         self._rescue(self._memory_bytes)
         for batch in (*self._sealed, self._open):
             exposed = set(batch.exposed)
@@ -258,11 +264,27 @@ class Ledger:
         self._sealed.append(self._open)
         self._open = Batch()
 
+    # Looking after the journal: in the background, also while Postgres keeps the shipping waiting.
+
+    async def _look_after(self) -> None:
+        while not self._closing:
+            await asyncio.sleep(LOOK_SECONDS)
+            self._rescue(BATCH_BYTES)
+            try:
+                await _to_the_end(self._sync())
+            except OSError as error:
+                self._warn("sync", "The journal cannot be forced to the disk (%s)", error)
+            self._measure()
+
+    async def _sync(self) -> None:
+        await asyncio.to_thread(self._journal.look_around)
+        await asyncio.to_thread(self._journal.sync)
+
     # Shipping rows: in the background.
 
     async def _run(self) -> None:
         failures = 0
-        adopt_at = looked_at = 0.0
+        adopt_at = 0.0
         # Asked as well as cancelled, so that nothing below which swallows a cancellation keeps `close` waiting.
         while not self._closing:
             pause = INTERVAL if not failures else min(MAX_BACKOFF, INTERVAL * 2**failures)
@@ -272,9 +294,6 @@ class Ledger:
             self._wake.clear()
             now = time.monotonic()
             try:
-                if now >= looked_at + 1.0:
-                    looked_at = now
-                    await asyncio.to_thread(self._look_after)
                 if now >= adopt_at and not self._adopted:
                     adopt_at = now + ADOPT_SECONDS
                     await _to_the_end(self._adopt())
@@ -284,15 +303,10 @@ class Ledger:
                 self._report_away(error)
                 if isinstance(error, StoreUnavailable):
                     await self._database.revive()
-                self._rescue(BATCH_BYTES)
             else:
                 failures = 0
                 self._report_back()
             self._measure()
-
-    def _look_after(self) -> None:
-        self._journal.look_around()
-        self._journal.sync()
 
     async def _adopt(self) -> None:
         for segment in await asyncio.to_thread(self._journal.adopt):

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import msgspec
+import psutil
 import psycopg
 import pytest
 import sqlalchemy as sa
@@ -207,6 +208,36 @@ async def test_postgres_stopped_and_started_again(own_server: EmbeddedServer, ma
     assert await ids(database) == sorted(recorded)
     assert await attempts_of(database) == 2 * len(recorded)
     assert count(tmp_path / "journal") == (0, 0)
+    await ledger.close()
+    await database.close()
+
+
+async def test_while_postgres_hangs_the_journal_is_looked_after(own_server: EmbeddedServer, tmp_path: Path) -> None:
+    url = await asyncio.to_thread(own_server.start)
+    database = Database(url, tmp_path)
+    await database.open()
+    metrics, journal = Metrics(), Journal(tmp_path / "journal", max_bytes=1 << 30, fsync="interval")
+    ledger = Ledger(database, journal, metrics)
+    await ledger.start()
+    calls = [full_call() for _ in range(3)]
+    ledger.record(calls[0])
+    assert await ledger.flush(30)
+    first = psutil.Process(int((own_server.folder / "postmaster.pid").read_text().split()[0]))
+    server = [first, *first.children(recursive=True)]
+    for process in server:
+        process.suspend()
+    try:
+        for call in calls[1:]:
+            ledger.record(call)
+            assert not await ledger.flush(0.5)
+        gauge = metrics.registry.get_sample_value
+        await until(lambda: gauge("hullspeed_journal_rows") == 2)
+        await until(lambda: all(segment.synced == segment.size for segment in journal._held))
+    finally:
+        for process in server:
+            process.resume()
+    assert await ledger.flush(60)
+    assert await ids(database) == sorted(call.id for call in calls)
     await ledger.close()
     await database.close()
 
