@@ -5,6 +5,8 @@ Rows are updated in the order of their key, so that several writers wait for eac
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from app.store.histograms import LATENCY, OVERHEAD, added, counted, summed
 
 MINUTE, HOUR, DAY = 60, 3600, 86400
@@ -39,7 +41,7 @@ def bin_of(width: str, time: str) -> str:
 _COMPARED = "cost_usd IS NOT NULL AND answered_prompt_tokens IS NOT NULL"
 
 
-def rolled_up(written: str) -> str:
+def rolled_up(written: str, widths: Sequence[int] = (MINUTE, HOUR, DAY)) -> str:
     """SQL: a CTE named `minutes` and the INSERT that adds it to `call_stats`; follows a WITH and a comma.
 
     `written`: a relation with the columns started_at, router, model, outcome, source, run, latency, overhead,
@@ -72,7 +74,7 @@ INSERT INTO call_stats AS s ({COLUMNS})
 SELECT
   width, {bin_of("make_interval(secs => width)", "minute")}, {_KEY}, {", ".join(f"sum({name})" for name in _SUMS)},
   {", ".join(summed(h.column) for h in _HISTOGRAMS)}
-FROM minutes CROSS JOIN (VALUES ({MINUTE}), ({HOUR}), ({DAY})) AS widths(width)
+FROM minutes CROSS JOIN (VALUES {", ".join(f"({width})" for width in widths)}) AS widths(width)
 GROUP BY 1, 2, 3, 4, 5, 6, 7
 ORDER BY 1, 2, 3, 4, 5, 6, 7
 ON CONFLICT (seconds, began_at, {_KEY}) DO UPDATE SET

@@ -81,7 +81,13 @@ sa.Index(None, calls.c.outcome, calls.c.started_at, calls.c.id, postgresql_where
 sa.Index(None, calls.c.error_type, calls.c.started_at, calls.c.id, postgresql_where=calls.c.error_type.is_not(None))
 sa.Index(None, calls.c.run, calls.c.started_at, calls.c.id, postgresql_where=calls.c.run.is_not(None))
 sa.Index(None, calls.c.session, calls.c.started_at, calls.c.id, postgresql_where=calls.c.session.is_not(None))
-sa.Index("ix_calls_retried", calls.c.started_at, calls.c.id, postgresql_where=sa.text("attempt_count > 1"))
+sa.Index(
+    "ix_calls_retried",
+    calls.c.started_at,
+    calls.c.id,
+    calls.c.attempt_count,
+    postgresql_where=sa.text("attempt_count > 1"),
+)
 
 # No foreign key to calls: both are written by one statement and dropped by the day, and the check would cost more than
 # the row.

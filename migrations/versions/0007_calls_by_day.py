@@ -135,7 +135,7 @@ def _create_calls(json: str, *, day: bool) -> None:
     if day:
         op.create_index("ix_calls_id", "calls", ["id"])
         many = sa.text("attempt_count > 1")
-        op.create_index("ix_calls_retried", "calls", ["started_at", "id"], postgresql_where=many)
+        op.create_index("ix_calls_retried", "calls", ["started_at", "id", "attempt_count"], postgresql_where=many)
     else:
         op.create_index("ix_calls_started_at_id", "calls", ["started_at", "id"])
 

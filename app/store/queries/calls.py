@@ -180,13 +180,13 @@ class _Search:
         self._position = start
         existing = await days(self._connection)
         for begin, end in self._windows(existing):
-            while not await self._look(begin, end):
+            while not await self._look(begin, end, deadline):
                 if time.monotonic() > deadline:
                     return self._found, self._position
             if len(self._found) >= self._need:
                 break
             self._position = (end - timedelta(microseconds=1), _LAST_ID) if self._newer else (begin, _FIRST_ID)
-            if self._rest and time.monotonic() > deadline:
+            if time.monotonic() > deadline:
                 return self._found, self._position
         return self._found, None
 
@@ -207,9 +207,9 @@ class _Search:
             begin, end = bounds(min(some))[0], bounds(max(some))[1]
             yield max(begin, wanted.since or begin), min(end, wanted.until or end)
 
-    async def _look(self, begin: datetime, end: datetime) -> bool:
+    async def _look(self, begin: datetime, end: datetime, deadline: float) -> bool:
         """Look at one block of a window; True once the window or the page is done."""
-        need = self._need - len(self._found)
+        need, begun = self._need - len(self._found), time.monotonic()
         at, key = (calls.c.started_at, calls.c.id), sa.tuple_(calls.c.started_at, calls.c.id)
         where = [*self._indexed, calls.c.started_at >= begin, calls.c.started_at < end]
         if self._position is not None:
@@ -233,7 +233,9 @@ class _Search:
         if reached is None:
             return True
         self._position = (reached.started_at, reached.id)
-        self._block = min(self._block * 2, _LARGEST_BLOCK)
+        now = time.monotonic()
+        in_time = self._block * (deadline - now) / (now - begun)
+        self._block = round(max(min(self._block * 2, _LARGEST_BLOCK, in_time), _TEXT_BLOCK))
         return False
 
 
@@ -335,12 +337,8 @@ def _split(wanted: CallFilter) -> tuple[list[sa.ColumnElement[bool]], dict[str, 
     for name, implied in _INDEXES.items():
         if name in given and (name, given[name]) != ("outcome", "ok"):
             served = {name: given.pop(name)}
-            if served.get("min_attempts", 2) > 2:
-                given.update(served)
-            return [
-                *_conditions(served, calls.c),
-                *(sa.literal_column(f"({sql})", sa.Boolean) for sql in implied),
-            ], given
+            written_out = [sa.literal_column(f"({sql})", sa.Boolean) for sql in implied]
+            return [*_conditions(served, calls.c), *written_out], given
     return [], given
 
 

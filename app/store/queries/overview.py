@@ -153,9 +153,10 @@ async def overview(
             since = (await connection.execute(first)).scalar_one() or until
         seconds = _width(since, until, now)
         begin, end = _floor(since, seconds), _ceil(until, seconds)
-        where = [_s.seconds == seconds, _s.began_at >= begin, _s.began_at < end, *_conditions(wanted)]
-        groups = (await connection.execute(_GROUPS.where(*where))).mappings().all()
-        steps = (await connection.execute(_SERIES.where(*where))).all()
+        some = _conditions(wanted)
+        covering = sa.or_(*(_within(*span) for span in _cover(begin, end, seconds)))
+        groups = (await connection.execute(_GROUPS.where(covering, *some))).mappings().all()
+        steps = (await connection.execute(_SERIES.where(_within(seconds, begin, end), *some))).all()
     return Overview(
         since=begin,
         until=end,
@@ -209,6 +210,21 @@ def _floor(moment: datetime, seconds: int) -> datetime:
 
 def _ceil(moment: datetime, seconds: int) -> datetime:
     return datetime.fromtimestamp(math.ceil(moment.timestamp() / seconds) * seconds, UTC)
+
+
+def _cover(begin: datetime, end: datetime, seconds: int) -> list[tuple[int, datetime, datetime]]:
+    """The period in as few rows as there can be: days, hours at its ends, minutes at theirs."""
+    if seconds == DAY:
+        return [(seconds, begin, end)]
+    wider = HOUR if seconds == MINUTE else DAY
+    first, last = _ceil(begin, wider), _floor(end, wider)
+    if first >= last:
+        return [(seconds, begin, end)]
+    return [(seconds, begin, first), *_cover(first, last, wider), (seconds, last, end)]
+
+
+def _within(seconds: int, begin: datetime, end: datetime) -> sa.ColumnElement[bool]:
+    return sa.and_(_s.seconds == seconds, _s.began_at >= begin, _s.began_at < end)
 
 
 def _conditions(wanted: StatsFilter) -> list[sa.ColumnElement[bool]]:
