@@ -22,7 +22,7 @@ from pathlib import Path
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.store import journal
+from app.store import journal, partitions
 from app.store.database import Database
 from app.store.delivery import number_of
 from app.store.receipts import Kind, received
@@ -171,8 +171,8 @@ def _put_aside(folder: Path) -> dict[str, Spans]:
 
 
 async def _days(connection: AsyncConnection) -> list[DayBook]:
-    """Days whose calls are not those that were received. Days before the oldest call held are past their retention;
-    rows beyond the receipts are of versions that gave none."""
+    """Days whose calls are not those that were received. A day without a partition is past its retention; rows beyond
+    the receipts are of versions that gave none."""
     one = sa.func.unnest(receipts.c.numbers).label("one")
     spans = sa.select(receipts.c.day, one).where(receipts.c.kind == "call").subquery()
     width = sa.func.upper(spans.c.one) - sa.func.lower(spans.c.one)
@@ -181,10 +181,8 @@ async def _days(connection: AsyncConnection) -> list[DayBook]:
     day = sa.cast(calls.c.started_at.op("AT TIME ZONE")("UTC"), sa.Date)
     rows, ids = sa.func.count(), sa.func.count(calls.c.id.distinct())
     held = {found[0]: found for found in await connection.execute(sa.select(day, rows, rows - ids).group_by(day))}
-    oldest = min(held, default=date.min)
     books = [
         DayBook(day, wanted.get(day, 0), *held.get(day, (day, 0, 0))[1:])
-        for day in sorted(wanted.keys() | held.keys())
-        if day >= oldest
+        for day in sorted(await partitions.days(connection))
     ]
     return [book for book in books if book.absent or book.double]

@@ -128,6 +128,9 @@ async def test_days_that_are_past_their_retention_are_not_missed(
     assert await ledger.flush(30)
     async with database.begin() as connection:
         await connection.execute(sa.text("DELETE FROM calls WHERE started_at < '2027-01-01'"))
+    assert (await verify(database, tmp_path / "journal", 0)).absent == 1
+    async with database.begin() as connection:
+        await connection.execute(sa.text("DROP TABLE calls_20260304, attempts_20260304"))
     assert (await verify(database, tmp_path / "journal", 0)).is_complete
 
 
