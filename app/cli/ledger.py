@@ -20,6 +20,7 @@ JournalOption = Annotated[
     Path | None, typer.Option("--journal", help="A journal's folder; default: `journal` in the data folder.")
 ]
 MOST_LINES = 20
+COUNTS = ("in_postgres", "dropped", "waiting", "refused", "lost")
 
 
 def migrate(data_dir: DataDirOption = None) -> None:
@@ -144,12 +145,10 @@ def _print_json(found: object) -> None:
 
 
 def _as_json(books: Books) -> dict[str, Any]:
-    totals = {what: books.total(what) for what in ("highest", "in_postgres", "waiting", "refused", "lost")}
-    recorded = totals.pop("highest")
     return {
         "complete": books.is_complete,
-        "recorded": recorded,
-        **totals,
+        "recorded": books.total("highest"),
+        **{name: books.total(name) for name in COUNTS},
         "missing": books.missing,
         "absent": books.absent,
         "double": books.double,
@@ -158,10 +157,7 @@ def _as_json(books: Books) -> dict[str, Any]:
             {
                 "writer": book.writer,
                 "highest": book.highest,
-                "in_postgres": book.in_postgres,
-                "waiting": book.waiting,
-                "refused": book.refused,
-                "lost": book.lost,
+                **{name: getattr(book, name) for name in COUNTS},
                 "missing": [[start, stop - 1] for start, stop in book.missing],
             }
             for book in books.writers
@@ -174,19 +170,20 @@ def _as_json(books: Books) -> dict[str, Any]:
 
 
 def _as_text(books: Books) -> str:
-    columns = ("highest", "in_postgres", "waiting", "refused", "lost")
-    lines = [f"{'writer':18}" + "".join(f"{name.replace('_', ' '):>14}" for name in (*columns, "missing"))]
+    columns = ("highest", *COUNTS)
+    names = ("recorded", *(name.replace("_", " ") for name in COUNTS), "missing")
+    lines = [f"{'writer':18}" + "".join(f"{name:>13}" for name in names)]
     # Those that say something; of the others only the sum matters.
-    telling = [book for book in books.writers if book.highest != book.in_postgres]
+    telling = [book for book in books.writers if book.highest != book.in_postgres + book.dropped]
     for book in telling[:MOST_LINES]:
         missing = sum(stop - start for start, stop in book.missing)
         counts = [*(getattr(book, name) for name in columns), missing]
-        lines.append(f"{book.writer:18}" + "".join(f"{number:14,}" for number in counts))
+        lines.append(f"{book.writer:18}" + "".join(f"{number:13,}" for number in counts))
     rest = len(books.writers) - min(len(telling), MOST_LINES)
     if rest:
-        lines.append(f"{f'and {rest} more':18}")
+        lines.append(f"and {rest} more, whose rows are all in Postgres" if telling else f"{rest} writers")
     totals = [*(books.total(name) for name in columns), books.missing]
-    lines.append(f"{'all':18}" + "".join(f"{number:14,}" for number in totals))
+    lines.append(f"{'all':18}" + "".join(f"{number:13,}" for number in totals))
     if books.unnumbered:
         lines.append(f"{books.unnumbered:,} rows in the journal bear no number: older versions wrote them.")
     lines += [

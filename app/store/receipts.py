@@ -9,7 +9,7 @@ acknowledged once.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Literal
 
 import sqlalchemy as sa
@@ -20,9 +20,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.store.spans import Spans, union
 from app.store.tables import receipts
 
-Kind = Literal["call", "score", "refused", "lost"]
-"""`call`, `score`: rows that stand in their tables. `refused`: put aside, Postgres would not have them. `lost`: the
-process could keep them nowhere, and said so."""
+Kind = Literal["call", "score", "dropped", "refused", "lost"]
+"""`call`, `score`: rows that stand in their tables. `dropped`: calls that did until their day was dropped. `refused`:
+put aside, Postgres would not have them. `lost`: the process could keep them nowhere, and said so."""
 
 ACKNOWLEDGE = """
   INSERT INTO receipts (writer, kind, day, numbers)
@@ -35,6 +35,13 @@ ACKNOWLEDGE = """
 that did not number them. In an order, so that two processes that ship for one dead writer do not lock each other."""
 
 
+_DROP_DAY = sa.text("""
+WITH gone AS (DELETE FROM receipts WHERE kind = 'call' AND day = :day RETURNING *)
+INSERT INTO receipts (writer, kind, day, numbers) SELECT writer, 'dropped', day, numbers FROM gone
+ON CONFLICT (writer, kind, day) DO UPDATE SET numbers = receipts.numbers + excluded.numbers
+""")
+
+
 async def acknowledge(connection: AsyncConnection, writer: str, kind: Kind, numbers: Spans) -> None:
     """Note numbers of a writer that stand in no table."""
     ranges = MultiRange(Range(start, stop) for start, stop in numbers)
@@ -43,6 +50,11 @@ async def acknowledge(connection: AsyncConnection, writer: str, kind: Kind, numb
     known = [receipts.c.writer, receipts.c.kind, receipts.c.day]
     merged = receipts.c.numbers + statement.excluded.numbers
     await connection.execute(statement.on_conflict_do_update(index_elements=known, set_={"numbers": merged}))
+
+
+async def drop_day(connection: AsyncConnection, day: date) -> None:
+    """Note that calls of a day are dropped; those that are kept of it are no longer counted against receipts."""
+    await connection.execute(_DROP_DAY, {"day": day})
 
 
 async def received(connection: AsyncConnection) -> dict[tuple[str, Kind], Spans]:

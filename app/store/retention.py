@@ -15,7 +15,7 @@ from psycopg.errors import LockNotAvailable
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.store import partitions
+from app.store import partitions, receipts
 from app.store.database import Database
 from app.store.partitions import PARTITIONED, partition
 from app.store.queries.overview import MINUTES_KEPT
@@ -111,6 +111,7 @@ async def _drop_locked(connection: AsyncConnection, day: date, *, keep_runs: boo
             await connection.exec_driver_sql(
                 _COPY.format(partition=old[table], column=column, key="id" if table == "calls" else "call_id")
             )
+    await receipts.drop_day(connection, day)
     # All that locks out others comes last, and takes no longer for many rows.
     for table in PARTITIONED:
         await connection.exec_driver_sql(f"ALTER TABLE {table} DETACH PARTITION {old[table]}")

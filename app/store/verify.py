@@ -41,6 +41,8 @@ class WriterBook:
     highest: int
     """The highest number seen: so many rows were recorded."""
     in_postgres: int
+    dropped: int
+    """Calls that were in Postgres until their day was dropped."""
     waiting: int
     """In the journal only."""
     refused: int
@@ -132,9 +134,11 @@ async def _look(database: Database, folder: Path, suspects: dict[str, Spans] | N
 
 def _book(writer: str, known: Mapping[tuple[str, Kind], Spans], on_disk: Spans, refused: Spans) -> WriterBook:
     there = union([*known.get((writer, "call"), []), *known.get((writer, "score"), [])])
-    waiting = minus(on_disk, there)
-    refused = minus(refused, union(there + waiting))
-    accounted = union(there + waiting + refused)
+    dropped = minus(known.get((writer, "dropped"), []), there)
+    waiting = minus(on_disk, union(there + dropped))
+    accounted = union(there + dropped + waiting)
+    refused = minus(refused, accounted)
+    accounted = union(accounted + refused)
     lost = minus(known.get((writer, "lost"), []), accounted)
     accounted = union(accounted + lost)
     highest = accounted[-1][1] - 1 if accounted else 0
@@ -142,6 +146,7 @@ def _book(writer: str, known: Mapping[tuple[str, Kind], Spans], on_disk: Spans, 
         writer,
         highest=highest,
         in_postgres=size(there),
+        dropped=size(dropped),
         waiting=size(waiting),
         refused=size(refused),
         lost=size(lost),

@@ -3,6 +3,7 @@ import json
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,8 @@ from app.store import journal as segments
 from app.store.database import Database
 from app.store.delivery import drain, retry
 from app.store.journal import Journal, count, left_over
+from app.store.retention import retain
+from app.store.tables import runs
 from app.store.verify import Books, verify
 from app.store.writer import Ledger
 from tests.store.samples import full_call, new_id, score
@@ -47,7 +50,7 @@ async def drained(database: Database, folder: Path) -> list[int]:
 
 
 def counts(books: Books) -> dict[str, int]:
-    names = ("highest", "in_postgres", "waiting", "refused", "lost")
+    names = ("highest", "in_postgres", "dropped", "waiting", "refused", "lost")
     return {name: books.total(name) for name in names} | {"missing": books.missing}
 
 
@@ -65,7 +68,7 @@ async def test_rows_are_followed_from_the_journal_to_postgres(
     assert books.total("in_postgres") + books.total("waiting") == 31
     assert await ledger.flush(30)
     books = await verify(database, folder)
-    assert counts(books) == {"highest": 31, "in_postgres": 31, "waiting": 0, "refused": 0, "lost": 0, "missing": 0}
+    assert counts(books) == {"highest": 31, "in_postgres": 31, "dropped": 0, "waiting": 0, "refused": 0, "lost": 0, "missing": 0}
     assert [book.writer for book in books.writers] == [ledger.writer]
 
 
@@ -78,7 +81,7 @@ async def test_each_life_of_a_process_is_a_writer(database: Database, tmp_path: 
     assert books.is_complete
     assert await drained(database, folder) == [7]
     books = await verify(database, folder)
-    assert counts(books) == {"highest": 12, "in_postgres": 12, "waiting": 0, "refused": 0, "lost": 0, "missing": 0}
+    assert counts(books) == {"highest": 12, "in_postgres": 12, "dropped": 0, "waiting": 0, "refused": 0, "lost": 0, "missing": 0}
     assert await ids(database) == sorted(shipped + left)
 
 
@@ -104,7 +107,7 @@ async def test_a_segment_that_was_shipped_and_comes_again_changes_nothing(databa
     assert await drained(database, folder) == [9]
     segment.write_bytes(kept)
     books = await verify(database, folder)
-    assert counts(books) == {"highest": 9, "in_postgres": 9, "waiting": 0, "refused": 0, "lost": 0, "missing": 0}
+    assert counts(books) == {"highest": 9, "in_postgres": 9, "dropped": 0, "waiting": 0, "refused": 0, "lost": 0, "missing": 0}
     assert await drained(database, folder) == [9]
     assert await verify(database, folder) == books
 
@@ -120,17 +123,29 @@ async def test_rows_deleted_from_postgres_are_missed(database: Database, tmp_pat
     assert [(day.receipts, day.rows) for day in books.days] == [(9, 8)]
 
 
-async def test_days_that_are_past_their_retention_are_not_missed(
+async def test_days_that_were_dropped_are_not_missed(database: Database, ledger: Ledger, tmp_path: Path) -> None:
+    old = datetime.now(UTC) - timedelta(days=9)
+    for call in (full_call(started_at=old), full_call(started_at=old, run=None), full_call(started_at=datetime.now(UTC))):
+        ledger.record(call)
+    assert await ledger.flush(30)
+    assert await retain(database, 3) == [old.date()]
+    books = await verify(database, tmp_path / "journal", 0)
+    assert (books.total("in_postgres"), books.total("dropped"), books.absent) == (1, 2, 0)
+    assert books.is_complete
+
+
+async def test_what_a_run_keeps_of_a_dropped_day_is_not_missed(
     database: Database, ledger: Ledger, tmp_path: Path
 ) -> None:
-    ledger.record(full_call())  # of a day long gone
-    ledger.record(full_call(started_at=score(new_id()).created_at.replace(year=2027)))
+    old = datetime.now(UTC) - timedelta(days=9)
+    run = {"id": new_id(), "suite": "s", "suite_digest": "d", "status": "done", "spec": {}, "created_at": old}
+    async with database.begin() as connection:
+        await connection.execute(sa.insert(runs).values(run))
+    for name in (run["id"], None, None):
+        ledger.record(full_call(started_at=old, run=name))
     assert await ledger.flush(30)
-    async with database.begin() as connection:
-        await connection.execute(sa.text("DELETE FROM calls WHERE started_at < '2027-01-01'"))
-    assert (await verify(database, tmp_path / "journal", 0)).absent == 1
-    async with database.begin() as connection:
-        await connection.execute(sa.text("DROP TABLE calls_20260304, attempts_20260304"))
+    assert await retain(database, 3) == [old.date()]
+    assert len(await ids(database)) == 1
     assert (await verify(database, tmp_path / "journal", 0)).is_complete
 
 
@@ -141,7 +156,7 @@ async def test_a_row_that_was_dropped_is_told(database: Database, ledger: Ledger
     ledger.record(full_call(request_text=object()))
     assert await ledger.flush(30)
     books = await verify(database, tmp_path / "journal")
-    assert counts(books) == {"highest": 4, "in_postgres": 2, "waiting": 0, "refused": 0, "lost": 2, "missing": 0}
+    assert counts(books) == {"highest": 4, "in_postgres": 2, "dropped": 0, "waiting": 0, "refused": 0, "lost": 2, "missing": 0}
     assert not books.is_complete
 
 
@@ -153,7 +168,7 @@ async def test_rows_put_aside_are_counted_and_may_be_sent_again(
     for call in (full_call(), mended, hopeless, full_call()):
         ledger.record(call)
     assert await ledger.flush(30)
-    expected = {"highest": 4, "in_postgres": 2, "waiting": 0, "refused": 2, "lost": 0, "missing": 0}
+    expected = {"highest": 4, "in_postgres": 2, "dropped": 0, "waiting": 0, "refused": 2, "lost": 0, "missing": 0}
     books = await verify(database, folder)
     assert counts(books) == expected
     assert books.is_complete
