@@ -83,8 +83,8 @@ TEXTS = 0.1
 _CALLS = (
     "started_at, id, endpoint, requested_model, stream, outcome, status, latency, source, overhead, "
     "time_to_first_token, model, router, router_version, reason, tradeoff, decision, prompt_tokens, completion_tokens, "
-    "cached_tokens, cache_write_tokens, reasoning_tokens, usage_estimated, cost_usd, run, item, session, error_type, error_code, "
-    "error_message, reply_text, attempt_count"
+    "cached_tokens, cache_write_tokens, reasoning_tokens, usage_estimated, cost_usd, run, item, session, error_type, "
+    "error_code, error_message, reply_text, attempt_count"
 )
 _ATTEMPTS = (
     "call_started_at, call_id, number, model, upstream, outcome, start_offset, latency, status, time_to_first_token, "

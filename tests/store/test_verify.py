@@ -68,7 +68,15 @@ async def test_rows_are_followed_from_the_journal_to_postgres(
     assert books.total("in_postgres") + books.total("waiting") == 31
     assert await ledger.flush(30)
     books = await verify(database, folder)
-    assert counts(books) == {"highest": 31, "in_postgres": 31, "dropped": 0, "waiting": 0, "refused": 0, "lost": 0, "missing": 0}
+    assert counts(books) == {
+        "highest": 31,
+        "in_postgres": 31,
+        "dropped": 0,
+        "waiting": 0,
+        "refused": 0,
+        "lost": 0,
+        "missing": 0,
+    }
     assert [book.writer for book in books.writers] == [ledger.writer]
 
 
@@ -81,7 +89,15 @@ async def test_each_life_of_a_process_is_a_writer(database: Database, tmp_path: 
     assert books.is_complete
     assert await drained(database, folder) == [7]
     books = await verify(database, folder)
-    assert counts(books) == {"highest": 12, "in_postgres": 12, "dropped": 0, "waiting": 0, "refused": 0, "lost": 0, "missing": 0}
+    assert counts(books) == {
+        "highest": 12,
+        "in_postgres": 12,
+        "dropped": 0,
+        "waiting": 0,
+        "refused": 0,
+        "lost": 0,
+        "missing": 0,
+    }
     assert await ids(database) == sorted(shipped + left)
 
 
@@ -107,7 +123,15 @@ async def test_a_segment_that_was_shipped_and_comes_again_changes_nothing(databa
     assert await drained(database, folder) == [9]
     segment.write_bytes(kept)
     books = await verify(database, folder)
-    assert counts(books) == {"highest": 9, "in_postgres": 9, "dropped": 0, "waiting": 0, "refused": 0, "lost": 0, "missing": 0}
+    assert counts(books) == {
+        "highest": 9,
+        "in_postgres": 9,
+        "dropped": 0,
+        "waiting": 0,
+        "refused": 0,
+        "lost": 0,
+        "missing": 0,
+    }
     assert await drained(database, folder) == [9]
     assert await verify(database, folder) == books
 
@@ -125,7 +149,11 @@ async def test_rows_deleted_from_postgres_are_missed(database: Database, tmp_pat
 
 async def test_days_that_were_dropped_are_not_missed(database: Database, ledger: Ledger, tmp_path: Path) -> None:
     old = datetime.now(UTC) - timedelta(days=9)
-    for call in (full_call(started_at=old), full_call(started_at=old, run=None), full_call(started_at=datetime.now(UTC))):
+    for call in (
+        full_call(started_at=old),
+        full_call(started_at=old, run=None),
+        full_call(started_at=datetime.now(UTC)),
+    ):
         ledger.record(call)
     assert await ledger.flush(30)
     assert await retain(database, 3) == [old.date()]
@@ -156,7 +184,15 @@ async def test_a_row_that_was_dropped_is_told(database: Database, ledger: Ledger
     ledger.record(full_call(request_text=object()))
     assert await ledger.flush(30)
     books = await verify(database, tmp_path / "journal")
-    assert counts(books) == {"highest": 4, "in_postgres": 2, "dropped": 0, "waiting": 0, "refused": 0, "lost": 2, "missing": 0}
+    assert counts(books) == {
+        "highest": 4,
+        "in_postgres": 2,
+        "dropped": 0,
+        "waiting": 0,
+        "refused": 0,
+        "lost": 2,
+        "missing": 0,
+    }
     assert not books.is_complete
 
 
