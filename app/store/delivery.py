@@ -135,8 +135,8 @@ class Delivery:
         """Write `rows` in one transaction; where Postgres refuses it, find the rows at fault and put them aside."""
         try:
             async with self._database.begin() as connection:
-                await ship(connection, "call", [row for row in rows if row[0] == _CALL])
-                await ship(connection, "score", [row for row in rows if row[0] == _SCORE])
+                await ship(connection, "call", [row[1:] for row in rows if row[0] == _CALL])
+                await ship(connection, "score", [row[1:] for row in rows if row[0] == _SCORE])
         except (DBAPIError, psycopg.Error) as error:
             if not _is_refusal(error):
                 raise

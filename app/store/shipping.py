@@ -140,9 +140,9 @@ _CHUNK = 64
 _FIELD = struct.Struct("!hi").pack
 
 
-async def ship(connection: AsyncConnection, kind: Kind, lines: Sequence[bytes]) -> None:
-    """Write journal lines of one kind. Raises what psycopg and SQLAlchemy raise; nothing is written then."""
-    if not lines:
+async def ship(connection: AsyncConnection, kind: Kind, rows: Sequence[bytes]) -> None:
+    """Write `rows`, each one JSON object. Raises what psycopg and SQLAlchemy raise; nothing is written then."""
+    if not rows:
         return
     raw = (await connection.get_raw_connection()).driver_connection
     assert isinstance(raw, psycopg.AsyncConnection)
@@ -153,10 +153,9 @@ async def ship(connection: AsyncConnection, kind: Kind, lines: Sequence[bytes]) 
         await cursor.execute(f"SET LOCAL jit = off; CREATE TEMP TABLE {table} (line json) ON COMMIT DROP".encode())
         async with cursor.copy(f"COPY {table} FROM STDIN (FORMAT binary)".encode()) as copy:
             await copy.write(_HEADER)
-            for start in range(0, len(lines), _CHUNK):
-                chunk = lines[start : start + _CHUNK]
-                # The letter before the JSON says the kind.
-                await copy.write(b"".join([_FIELD(1, len(line) - 1) + line[1:] for line in chunk]))
+            for start in range(0, len(rows), _CHUNK):
+                chunk = rows[start : start + _CHUNK]
+                await copy.write(b"".join([_FIELD(1, len(row)) + row for row in chunk]))
             await copy.write(_TRAILER)
     if kind == "score":
         await connection.exec_driver_sql(_SCORES)
