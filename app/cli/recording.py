@@ -115,7 +115,7 @@ def capture(
     from app.bench.capture import load_redaction
     from app.cli.store import open_database
     from app.core.errors import ConfigError
-    from app.store.queries import CallFilter
+    from app.store.queries.calls import CallFilter
     from app.store.suites import list_suites
 
     now = datetime.now(UTC)

@@ -27,6 +27,7 @@ app.command("calibrate")(calibrate.calibrate)
 app.command("route")(route.route)
 app.command("migrate")(ledger.migrate)
 app.add_typer(bench.app, name="bench")
+app.add_typer(ledger.app, name="ledger")
 
 
 def _version(wanted: bool) -> None:
