@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import re
 import socket
 import subprocess
@@ -26,6 +27,19 @@ class Target:
     path: str
     body: bytes
     headers: Mapping[str, str]
+
+    def answers(self) -> bool:
+        """Whether one request is answered with 200."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        try:
+            connection.request("POST", self.path, self.body, dict(self.headers))
+            answer = connection.getresponse()
+            answer.read()
+            return answer.status == 200
+        except (OSError, http.client.HTTPException):
+            return False
+        finally:
+            connection.close()
 
 
 @dataclass(frozen=True)

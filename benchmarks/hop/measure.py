@@ -12,11 +12,12 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from benchmarks.hop import nginx
-from benchmarks.hop.gateways import CHAT, ROOT, Gateway, Kind, Launch, NotRun, Place
+from benchmarks.hop.gateways import CHAT, ROOT, Gateway, Kind, Launch, Place
 from benchmarks.hop.ledger import Postgres
 from benchmarks.hop.load import Target, first_tokens, wrk
-from benchmarks.hop.processes import Gone, Running, fetch, free_port, posts
+from benchmarks.hop.processes import Gone, Running, fetch, free_port
 from benchmarks.hop.traffic import request
+from benchmarks.installed import NotInstalled
 
 GATEWAY_CORE, LOAD_CORE = 0, 1
 START_SECONDS = 180.0
@@ -73,7 +74,7 @@ class Bench:
         try:
             body = request("gpt-4o-mini", stream=kind == "stream")
             target = Target(port, CHAT, body, {"content-type": "application/json"})
-            running.wait_for(lambda: posts(port, CHAT, body, target.headers), PROVIDER_SECONDS)
+            running.wait_for(target.answers, PROVIDER_SECONDS)
             yield Upstream(target)
         finally:
             running.stop()
@@ -86,7 +87,11 @@ class Bench:
         target = _target(launch, port, kind)
         running = Running(launch.command, GATEWAY_CORE, place.folder, launch.environ, launch.cwd)
         try:
-            took = running.wait_for(lambda: posts(port, target.path, target.body, target.headers), START_SECONDS)
+            if launch.announced is not None:
+                file = launch.announced
+                running.wait_for(lambda: file.exists() and file.read_text().endswith("\n"), START_SECONDS)
+                target = _target(launch, int(file.read_text()), kind)
+            took = running.wait_for(target.answers, START_SECONDS)
             if kind == "whole":
                 self.figures[gateway.name, "cold start"].append(took)
             stand = Stand(gateway, target, running)
@@ -202,6 +207,6 @@ def prepare(gateways: Sequence[Gateway]) -> dict[str, str]:
     for gateway in gateways:
         try:
             gateway.prepare()
-        except NotRun as error:
+        except NotInstalled as error:
             refused[gateway.name] = str(error)
     return refused

@@ -70,10 +70,6 @@ class Running:
         """Seconds of processor time that the process and its children used so far, ended children included."""
         return cpu_of(self._process)
 
-    def memory(self) -> float:
-        """Resident bytes of the process and its children; pages they share are counted once (PSS)."""
-        return float(sum(process.memory_full_info().pss for process in _tree(self._process)))
-
     def resident(self) -> float:
         """Resident bytes (RSS) of the process and its children."""
         return float(sum(process.memory_info().rss for process in _tree(self._process)))
@@ -107,10 +103,8 @@ class Running:
         """End it and its children."""
         tree = _tree(self._process)
         self._popen.send_signal(signal.SIGTERM)
-        try:
+        with suppress(subprocess.TimeoutExpired):
             self._popen.wait(20)
-        except subprocess.TimeoutExpired:
-            pass
         for process in tree:
             with suppress(psutil.Error):
                 process.kill()
@@ -131,20 +125,6 @@ def _tree(process: psutil.Process) -> list[psutil.Process]:
     with suppress(psutil.Error):
         return [process, *process.children(recursive=True)]
     return []
-
-
-def posts(port: int, path: str, body: bytes, headers: Mapping[str, str]) -> bool:
-    """Whether a request is answered with 200."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
-    try:
-        connection.request("POST", path, body, dict(headers))
-        answer = connection.getresponse()
-        answer.read()
-        return answer.status == 200
-    except (OSError, http.client.HTTPException):
-        return False
-    finally:
-        connection.close()
 
 
 def fetch(port: int, path: str) -> str:
