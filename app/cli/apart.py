@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import multiprocessing
 import os
 import pickle
@@ -81,6 +82,7 @@ def _main(sock: socket.socket, pipe: Connection) -> None:
             upstreams={"recorded": upstream},
             routers=routers,
         )
+        gc.freeze()  # a large suite stays as it is: nothing of it is to be looked through again and again
         run_async(_serve(proxy, sock, pipe))
     except ConfigError as error:
         with suppress(OSError):

@@ -6,7 +6,7 @@ Postgres, which runs on the load's core and is counted apart. CPU is that of the
 come to rest and the ledger is shipped. Printed are medians over the rounds with the least and the most.
 
 `--hullspeed-only` compares with nginx alone, in half a minute. `--tree NAME=PATH` measures another checkout beside
-this one.
+this one. `python -m benchmarks.soak` sends a million requests.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ from benchmarks.hop.processes import missing
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=4.0, help="how long each load lasts")
+    parser.add_argument("--rounds", type=int, help="how often all is measured; 3, of --hullspeed-only 1")
+    parser.add_argument("--seconds", type=float, help="how long each load lasts; 4, of --hullspeed-only 2")
     parser.add_argument("--pace", type=float, default=0.0, help="milliseconds between the chunks of a stream")
     parser.add_argument("--only", nargs="*", default=[], help="gateways, by the beginnings of their names")
     parser.add_argument("--kinds", nargs="*", default=BOTH, choices=BOTH, help="what is measured")
@@ -39,6 +39,8 @@ def main() -> None:
     parser.add_argument("--tree", action="append", default=[], metavar="NAME=PATH", help="another checkout, beside")
     parser.add_argument("--json", type=Path, help="also write every figure of every round there")
     given = parser.parse_args()
+    given.rounds = given.rounds or (1 if given.hullspeed_only else 3)
+    given.seconds = given.seconds or (2.0 if given.hullspeed_only else 4.0)
     if lacking := missing():
         raise SystemExit(f"install first: apt-get install {' '.join(lacking)}")
     if len(os.sched_getaffinity(0)) <= LOAD_CORE:
@@ -57,7 +59,7 @@ def main() -> None:
             if not given.only or gateway.name.lower().startswith(tuple(text.lower() for text in given.only))
         ]
         bench = Bench(Path(name), postgres, given.seconds, given.pace)
-        bench.trouble |= prepare(chosen)
+        bench.refused |= prepare(chosen)
         postgres.start()
         try:
             for number in range(1, given.rounds + 1):
@@ -69,11 +71,16 @@ def main() -> None:
     console.print(show.table(bench.figures, names))
     console.print(show.direct(bench.figures))
     console.print(show.claims(bench.figures))
-    for gateway, why in bench.trouble.items():
-        console.print(f"{gateway}: {why}", markup=False)
+    for gateway, why in bench.refused.items():
+        console.print(f"Not run: {gateway}: {why}", markup=False)
+    for (gateway, what), why in bench.trouble.items():
+        console.print(f"{gateway}, {what}: {' '.join(why.split())[:400]}", markup=False)
     if given.json is not None:
         whole = [{"gateway": name, "figure": figure, "rounds": each} for (name, figure), each in bench.figures.items()]
-        given.json.write_text(json.dumps({"figures": whole, "trouble": bench.trouble}, indent=2, ensure_ascii=False))
+        trouble = [{"gateway": name, "what": what, "why": why} for (name, what), why in bench.trouble.items()]
+        given.json.write_text(
+            json.dumps({"figures": whole, "refused": bench.refused, "trouble": trouble}, indent=2, ensure_ascii=False)
+        )
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from benchmarks.hop.traffic import request
 from benchmarks.installed import NotInstalled
 
 GATEWAY_CORE, LOAD_CORE = 0, 1
-START_SECONDS = 180.0
+START_SECONDS = 90.0
 PROVIDER_SECONDS = 10.0
 SHIP_SECONDS = 60.0
 MANY = 64
@@ -43,13 +43,23 @@ class Bench:
         """`seconds`: how long each load lasts; `pace`: milliseconds between the chunks of a stream."""
         self.folder, self.postgres, self.seconds, self.pace = folder, postgres, seconds, pace
         self.figures: Figures = defaultdict(list)
-        self.trouble: dict[str, str] = {}
-        """Why a gateway was not run or did not answer well."""
+        self.broken: set[tuple[str, Kind]] = set()
+        """What does not even start."""
+        self.refused: dict[str, str] = {}
+        """Why a gateway is not run at all."""
+        self.trouble: dict[tuple[str, str], str] = {}
+        """Why a gateway was not run, or did not answer well, by what it was asked."""
 
     def round(self, number: int, gateways: Sequence[Gateway], kinds: Sequence[Kind]) -> None:
         """Measure every gateway once."""
         for kind in kinds:
-            chosen = [gateway for gateway in gateways if kind in gateway.kinds and gateway.name not in self.trouble]
+            chosen = [
+                gateway
+                for gateway in gateways
+                if kind in gateway.kinds
+                and gateway.name not in self.refused
+                and (gateway.name, kind) not in self.broken
+            ]
             with ExitStack() as stack:
                 folder = self.folder / f"{number}-{kind}"
                 upstream = stack.enter_context(self._upstream(folder, kind))
@@ -58,7 +68,8 @@ class Bench:
                     try:
                         stands.append(stack.enter_context(self._stand(gateway, kind, folder, upstream)))
                     except Gone as error:
-                        self.trouble[gateway.name] = f"{kind}: {error}"
+                        self.broken.add((gateway.name, kind))
+                        self.trouble[gateway.name, kind] = str(error)
                 for phase in PHASES[kind]:
                     phase(self, upstream, stands)
             print(f"round {number}, {kind}: done", file=sys.stderr)
@@ -112,7 +123,7 @@ class Bench:
         used, answered = stand.running.cpu() - before, upstream.answered() - asked
         name = stand.gateway.name
         if ran.trouble or not answered:
-            self.trouble[name] = f"{kind}, {connections} connections: {ran.trouble or 'nothing reached the upstream'}"
+            self.trouble[name, f"{kind} {connections}"] = ran.trouble or "nothing reached the upstream"
         found = {"CPU": used / max(answered, 1) * 1e3, "rate": ran.rate, "p50": ran.p50, "p99": ran.p99}
         if stand.gateway.journal:
             found["Postgres"] = (self.postgres.cpu() - ledger) / max(answered, 1) * 1e3
@@ -159,7 +170,7 @@ class Bench:
             try:
                 took = statistics.median(first_tokens(stand.target, TOKENS))
             except OSError as error:
-                self.trouble[name] = f"stream, first token: {error}"
+                self.trouble[name, "first token"] = str(error)
                 continue
             self.figures[name, "first token added"].append(took - direct)
 
