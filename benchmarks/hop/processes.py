@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import os
+import random
 import shutil
 import signal
 import subprocess
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]
 
+from app.core.errors import ConfigError
 from app.main import bind
 
 PACKAGES = {"nginx": "nginx-light", "wrk": "wrk", "taskset": "util-linux"}
@@ -33,12 +35,12 @@ def missing() -> list[str]:
 
 
 def free_port() -> int:
-    """A port that is free now."""
-    sock = bind("127.0.0.1", 0)
-    try:
-        return int(sock.getsockname()[1])
-    finally:
-        sock.close()
+    """A port that is free now, and that no outgoing connection is given."""
+    while True:
+        port = random.randrange(20_000, 32_000)
+        with suppress(ConfigError):
+            bind("127.0.0.1", port).close()
+            return port
 
 
 def environment(more: Mapping[str, str]) -> dict[str, str]:
@@ -80,7 +82,7 @@ class Running:
 
     def wait_for(self, answers: Callable[[], bool], seconds: float) -> float:
         """Ask again and again until it answers; gives the seconds since the process was started."""
-        while not answers():
+        while not (answers() and self._popen.poll() is None):
             if self._popen.poll() is not None or time.perf_counter() - self.started > seconds:
                 said = self.log.read_text(errors="replace")[-2000:]
                 state = "ended" if self._popen.poll() is not None else f"did not answer within {seconds:.0f} s"
