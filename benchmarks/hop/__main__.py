@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -49,6 +50,9 @@ def main() -> None:
     for text in given.tree:
         name, _, path = text.rpartition("=")
         trees[name or Path(path).name] = Path(path).resolve()
+    # Whichever way it is ended, what it started ends with it.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     # The load's core is also the one of everything that is started without being told otherwise, Postgres for one.
     os.sched_setaffinity(0, {LOAD_CORE})
     with tempfile.TemporaryDirectory(prefix="hop-") as name:
@@ -64,6 +68,8 @@ def main() -> None:
         try:
             for number in range(1, given.rounds + 1):
                 bench.round(number, chosen, given.kinds)
+        except KeyboardInterrupt:
+            print("interrupted: what follows is what was measured so far", file=sys.stderr)
         finally:
             postgres.stop()
     names = [gateway.name for gateway in chosen]
