@@ -21,13 +21,10 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import httpx
-import platformdirs
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -40,9 +37,8 @@ from app.conform.run import Result, run, select, unseen
 from app.conform.stand import Stand
 from app.main import bind
 from app.mock.server import Mock
+from benchmarks.installed import litellm_proxy
 
-MALICIOUS = ("1.82.7", "1.82.8")
-"""Versions of litellm that carried a credential stealer."""
 START_SECONDS = 120.0
 ROOT = Path(__file__).parents[1]
 MARKS = {"kept": Text("kept", "green"), "broken": Text("BROKEN", "bold red"), "not applicable": Text("–", "dim")}
@@ -62,27 +58,6 @@ COLUMNS = (
     Column("Hullspeed → litellm", "hullspeed", "anthropic"),
     Column("litellm's proxy", "litellm", "openai"),
 )
-
-
-def install_litellm() -> Path:
-    """The `litellm` program of an environment of its own, made where it is not there yet."""
-    wanted = version("litellm")
-    assert wanted not in MALICIOUS
-    folder = Path(platformdirs.user_cache_dir("hullspeed", appauthor=False)) / "benchmarks" / f"litellm-proxy-{wanted}"
-    program = folder / "bin" / "litellm"
-    done = folder / "installed"
-    if not done.exists():
-        uv = ROOT / ".uv" / "bin" / "uv"
-        week = (datetime.now(UTC) - timedelta(days=7)).strftime("%Y-%m-%dT00:00:00Z")
-        print(f"installing litellm[proxy] {wanted} into {folder} …", file=sys.stderr)
-        subprocess.run((uv, "venv", "--quiet", "--clear", "--python", sys.executable, folder), check=True)
-        subprocess.run(
-            (uv, "pip", "install", "--quiet", "--python", folder / "bin" / "python", "--exclude-newer", week,
-             f"litellm[proxy]=={wanted}"),
-            check=True,
-        )  # fmt: skip
-        done.touch()
-    return program
 
 
 def free_ports(count: int) -> list[int]:
@@ -111,7 +86,7 @@ def served(column: Column, folder: Path, port: int, config: Path) -> Iterator[st
         command = [sys.executable, "-m", "app", "serve", "--config", str(config), "--port", str(port)]
         kept["HULLSPEED_DATA_DIR"] = str(folder / "data")
     else:
-        command = [str(install_litellm()), "--config", str(config), "--port", str(port), "--host", "127.0.0.1"]
+        command = [str(litellm_proxy()), "--config", str(config), "--port", str(port), "--host", "127.0.0.1"]
         kept |= {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_TELEMETRY": "False", "LITELLM_LOG": "ERROR"}
     url = f"http://127.0.0.1:{port}"
     with (folder / "said").open("wb") as said:

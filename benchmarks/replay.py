@@ -1,8 +1,10 @@
 """Replay on real recorded outcomes: `python -m benchmarks.replay [--limit N]`.
 
-Imports a suite of real replies, replays its test part through a proxy over HTTP against the recorded upstream, and
-prints: calls per second end to end, whether every call stands in Postgres with its run and item, whether each point
-equals pure scoring exactly, the golden baselines of the whole set, and how far the graders agree with the recording.
+Imports a suite of real replies and replays its test part over HTTP as `hullspeed bench run` does, through a proxy of
+the recorded models in a process of its own. Prints calls per second end to end, and the processor time that client,
+proxy and Postgres took, which other work on the machine changes less; whether every call stands in Postgres with its
+run and item; whether each point equals pure scoring exactly; the golden baselines of the whole set; and how far the
+graders agree with the recording.
 Needs the recorded outcomes in `../shared/data` (or `$HULLSPEED_SHARED/data`).
 """
 
@@ -10,24 +12,25 @@ from __future__ import annotations
 
 import argparse
 import os
-import resource
 import tempfile
 from collections import Counter
 from pathlib import Path
 
+import psutil  # type: ignore[import-untyped]
+
 from app.bench import importers, library
 from app.bench.graders import agreement
-from app.bench.local import recorded_catalog, recorded_upstream
+from app.bench.local import recorded_source, recorded_upstream
 from app.bench.plan import Plan, RouterSpec
 from app.bench.report import Report
 from app.bench.run import Target, replay, score
+from app.cli.apart import describe, served_apart
 from app.cli.options import run_async
-from app.core.config import Config
 from app.core.settings import Settings
-from app.main import Proxy, bind, serving
 from app.store import migrate
 from app.store.database import Database
 from app.store.queries.calls import CallFilter, list_calls
+from benchmarks.hop.processes import cpu_of
 
 ROUTERS = ("cheapest", "uniform", "knn", "ridge")
 TRADEOFFS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
@@ -60,6 +63,19 @@ async def count(database: Database, run: str) -> Counter[tuple[str | None, float
             return found
 
 
+def cpu(folder: Path) -> dict[str, float]:
+    """Seconds of processor time so far: of this process, of the proxy that it started, of Postgres."""
+    own = psutil.Process()
+    postgres = psutil.Process(int((folder / "postgres" / "postmaster.pid").read_text().split()[0]))
+    times = own.cpu_times()
+    others = [child for child in own.children() if child.pid != postgres.pid]
+    return {
+        "client": times.user + times.system,
+        "proxy": sum(cpu_of(child) for child in others),
+        "Postgres": cpu_of(postgres),
+    }
+
+
 async def main(limit: int | None, concurrency: int, folder: Path) -> None:
     files = data()
     suite = importers.import_outcomes(
@@ -71,39 +87,33 @@ async def main(limit: int | None, concurrency: int, folder: Path) -> None:
     await library.save(database, suite)
     plan = Plan(suite, tuple(map(RouterSpec.parse, ROUTERS)), TRADEOFFS, split="test", limit=limit)
     built = plan.build()
-    upstream = recorded_upstream(suite)
-    proxy = Proxy(
-        Settings(data_dir=folder),
-        Config(),
-        catalog=recorded_catalog(suite, upstream),
-        upstreams={"recorded": upstream},
-        routers=built,
-        database=database,
-    )
-    sock = bind("127.0.0.1", 0)
-    before = resource.getrusage(resource.RUSAGE_SELF)
-    async with serving(proxy, sock) as url:
+    settings = Settings(data_dir=folder)
+    described = describe(settings, recorded_upstream(suite), recorded_source(suite), built)
+    if described is None:
+        raise SystemExit("two cores are needed: one for the client, one for the proxy")
+    async with served_apart(described) as url:
+        before = cpu(folder)
         target = Target(url, "recorded", known_pool=True)
         report, progress = await replay(plan, target, database, built, concurrency=concurrency)
-        after = resource.getrusage(resource.RUSAGE_SELF)
-        await proxy.ledger.flush(30)
-        rows = await count(database, report.run or "")
+        after = cpu(folder)
+    rows = await count(database, report.run or "")
     wanted = Counter((text, t, item.id) for text in ROUTERS for t in TRADEOFFS for item in plan.items)
-    seconds = (after.ru_utime + after.ru_stime) - (before.ru_utime + before.ru_stime)
+    used = {who: (after[who] - before[who]) / progress.done * 1e3 for who in after}
+    whole = sum(used.values())
+    most = min(1e3 / max(used["proxy"], used["client"]), len(os.sched_getaffinity(0)) * 1e3 / whole)
     print(f"calls                {progress.done:,} over HTTP, {progress.failed} failed")
     print(f"rate                 {progress.rate:,.0f} calls/s end to end, {concurrency} in flight")
-    print(
-        f"CPU                  {seconds / progress.done * 1e3:.2f} ms a call (client, proxy and grading in one process)"
-    )
+    print(f"CPU-ms a call        {whole:.3f}: {', '.join(f'{who} {value:.3f}' for who, value in used.items())}")
+    print(f"                     {most:,.0f} calls/s is what that allows where nothing else runs")
     print(f"rows in Postgres     {sum(rows.values()):,}, each (router, tradeoff, item) once: {rows == wanted}")
     print(f"replay = scoring     {points(report) == points(score(plan))} for {len(points(report))} points")
     await database.close()
-    whole = score(Plan(suite, (RouterSpec.parse("cheapest"),), (0.0,), split="all"))
-    assert whole.baselines is not None
-    best, oracle = whole.baselines.best_single, whole.baselines.oracle
+    best_of = score(Plan(suite, (RouterSpec.parse("cheapest"),), (0.0,), split="all"))
+    assert best_of.baselines is not None
+    best, oracle = best_of.baselines.best_single, best_of.baselines.oracle
     print(f"best single          {best.model} {best.quality:.4f} at ${best.cost_per_1k:.4f} (golden .8496, 4.7501)")
     print(f"oracle               {oracle.quality:.4f} at ${oracle.cost_per_1k:.5f} (golden .9341, .32243)")
-    print(f"zero AIQ             {whole.baselines.zero.aiq:.5f} (golden .82372)")
+    print(f"zero AIQ             {best_of.baselines.zero.aiq:.5f} (golden .82372)")
     share, apart = agreement(suite, "answer")
     print(f"grader `answer`      agrees on {share:.3%} of 26,816 replies, differs on {len(apart)}")
 

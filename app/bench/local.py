@@ -26,4 +26,9 @@ def recorded_upstream(suite: Suite) -> RecordedUpstream:
 
 def recorded_catalog(suite: Suite, upstream: RecordedUpstream) -> Catalog:
     """The suite's recorded models as a catalog."""
-    return upstream.catalog(f"the recorded outcomes of suite `{suite.name}`")
+    return upstream.catalog(recorded_source(suite))
+
+
+def recorded_source(suite: Suite) -> str:
+    """Where the models of that catalog come from, in words."""
+    return f"the recorded outcomes of suite `{suite.name}`"

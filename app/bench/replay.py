@@ -14,10 +14,10 @@ from decimal import Decimal, InvalidOperation
 from time import perf_counter
 from typing import Any
 
-import aiohttp
 import msgspec
 
 from app.bench.graders.base import GraderFailed, Judgement
+from app.bench.line import Answer, Line
 from app.bench.suite import Item
 from app.core.errors import HullspeedError
 from routers.base import seed_for
@@ -53,8 +53,7 @@ class Task:
         return self.model or f"auto/{self.router}"
 
 
-@dataclass(frozen=True)
-class Result:
+class Result(msgspec.Struct, frozen=True, kw_only=True):
     """What came of one call."""
 
     router: str
@@ -141,6 +140,7 @@ class _ErrorBody(msgspec.Struct):
     error: dict[str, Any]
 
 
+_encode = msgspec.json.Encoder().encode
 _decode_reply = msgspec.json.Decoder(_Reply).decode
 _decode_error = msgspec.json.Decoder(_ErrorBody).decode
 _decode_usage = msgspec.json.Decoder(_Usage | None).decode
@@ -200,23 +200,27 @@ class Replay:
         """
         progress = Progress(len(tasks), cost=spent, judge_cost=judged)
         pending = iter(tasks)
-        connector = aiohttp.TCPConnector(limit=self.concurrency)
-        async with aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(None)) as session:
-            workers = [asyncio.create_task(self._work(session, pending, progress)) for _ in range(self.concurrency)]
-            try:
-                await asyncio.gather(*workers)
-            finally:
-                for worker in workers:
-                    worker.cancel()
-                await asyncio.gather(*workers, return_exceptions=True)
-                await self._flush()
+        try:
+            lines = [Line(self.endpoint, self._headers) for _ in range(self.concurrency)]
+        except ValueError as error:
+            raise ReplayFailed(f"the proxy at {self.endpoint} cannot be asked: {error}") from None
+        workers = [asyncio.create_task(self._work(line, pending, progress)) for line in lines]
+        try:
+            await asyncio.gather(*workers)
+        finally:
+            for worker in workers:
+                worker.cancel()
+            await asyncio.gather(*workers, return_exceptions=True)
+            for line in lines:
+                line.close()
+            await self._flush()
         return progress
 
-    async def _work(self, session: aiohttp.ClientSession, pending: Iterator[Task], progress: Progress) -> None:
+    async def _work(self, line: Line, pending: Iterator[Task], progress: Progress) -> None:
         for task in pending:
             if self.max_cost is not None and progress.spent >= self.max_cost:
                 return
-            result = await self._try(session, task, progress)
+            result = await self._try(line, task, progress)
             progress.done += 1
             progress.failed += not result.answered
             progress.quality += result.quality or 0
@@ -238,11 +242,11 @@ class Replay:
                 self._unsaved[:0] = batch
                 raise
 
-    async def _try(self, session: aiohttp.ClientSession, task: Task, progress: Progress) -> Result:
+    async def _try(self, line: Line, task: Task, progress: Progress) -> Result:
         """What came of the last try; what each of them cost is counted."""
         tried = 0
         while True:
-            result, wait = await self._call(session, task)
+            result, wait = await self._call(line, task)
             progress.cost += result.cost_usd or 0
             progress.judge_cost += result.judge_cost_usd or 0
             if wait is None or tried == self.retries:
@@ -252,33 +256,33 @@ class Replay:
             await asyncio.sleep(min(max(wait, self.backoff * 2**tried * spread), LONGEST_WAIT))
             tried += 1
 
-    async def _call(self, session: aiohttp.ClientSession, task: Task) -> tuple[Result, float | None]:
+    async def _call(self, line: Line, task: Task) -> tuple[Result, float | None]:
         """What came of one call, and the seconds the provider wants to be left alone, None where to ask again is
         of no use."""
         item = task.item
         routing = {"tradeoff": task.tradeoff, "seed": seed_for(self.seed, item.id)}
-        body = {"model": task.asked, "messages": item.messages, "routing": routing}
+        body = _encode({"model": task.asked, "messages": item.messages, "routing": routing})
+        headers = b"x-hullspeed-item: %b\r\n" % header_value(item.id).encode()
         started = perf_counter()
         try:
-            async with session.post(
-                self.endpoint,
-                data=msgspec.json.encode(body),
-                headers={**self._headers, "x-hullspeed-item": header_value(item.id)},
-            ) as response:
-                raw = await response.read()
-        except (aiohttp.ClientError, OSError) as error:
+            answer = await line.post(body, headers)
+        except OSError as error:
             raise ReplayFailed(
                 f"the proxy at {self.endpoint} is gone ({type(error).__name__}); "
                 "what was done is kept: run the same command again to resume"
             ) from None
         latency = perf_counter() - started
-        if response.status in (401, 403) and "x-hullspeed-attempts" not in response.headers:
+        if answer.status in (401, 403) and "x-hullspeed-attempts" not in answer.headers:
             raise ReplayFailed(f"the proxy at {self.endpoint} refuses the key; give its key as HULLSPEED_API_KEY")
-        passing = response.status in PASSING or response.status >= 500
-        wait = _seconds(response.headers.get("retry-after")) if passing else None
-        return await self._result(task, response.status, response.headers, raw, latency), wait
+        if 300 <= answer.status < 400:
+            there = answer.headers.get("location", "elsewhere")
+            raise ReplayFailed(f"{self.endpoint} redirects to {there}: give the proxy's own address")
+        passing = answer.status in PASSING or answer.status >= 500
+        wait = _seconds(answer.headers.get("retry-after")) if passing else None
+        return await self._result(task, answer, latency), wait
 
-    async def _result(self, task: Task, status: int, headers: Any, raw: bytes, latency: float) -> Result:
+    async def _result(self, task: Task, answer: Answer, latency: float) -> Result:
+        status, headers, raw = answer.status, answer.headers, answer.body
         overhead = headers.get("x-hullspeed-overhead-ms")
         model, error, text, usage = headers.get("x-hullspeed-model"), None, None, None
         try:
@@ -322,6 +326,8 @@ class Replay:
 
 def header_value(text: str) -> str:
     """An id as a header value: percent-encoded outside printable ASCII, since headers carry no other text."""
+    if text.isascii() and text.isprintable() and "%" not in text:
+        return text
     return "".join(
         sign if " " <= sign <= "~" and sign != "%" else "".join(f"%{byte:02X}" for byte in sign.encode())
         for sign in text

@@ -107,6 +107,7 @@ async def replay(
         tasks = _remaining(plan, earlier)
         total = len(plan.routers) * len(plan.tradeoffs) * len(plan.items)
         on_start(run, total - len(tasks), total)
+        graders = {item.id: plan.grader_of(item) for item in plan.items} if plan.graded else {}
         paid = target.upstream == "live" or plan.asks
         try:
             async with grading(
@@ -121,7 +122,7 @@ async def replay(
                     run=run.id,
                     seed=plan.seed,
                     grade=grade,
-                    save=lambda batch: _keep(plan, database, run.id, batch),
+                    save=lambda batch: _keep(graders, database, run.id, batch),
                     api_key=target.api_key,
                     concurrency=concurrency,
                     max_cost=max_cost,
@@ -209,9 +210,9 @@ def _judging(plan: Plan, rows: Sequence[ResultRow]) -> list[str]:
     return said
 
 
-async def _keep(plan: Plan, database: Database, run: str, batch: Sequence[Result]) -> None:
-    """Keep results for good, and each as the score of its call too."""
-    graders = {item.id: plan.grader_of(item) for item in plan.items} if plan.graded else {}
+async def _keep(graders: Mapping[str, str | None], database: Database, run: str, batch: Sequence[Result]) -> None:
+    """Keep results for good, and each as the score of its call too. `graders`: by item; none where quality was
+    recorded."""
     now = datetime.now(UTC)
     judgements = [
         Score(
@@ -219,7 +220,7 @@ async def _keep(plan: Plan, database: Database, run: str, batch: Sequence[Result
             call_id=result.call_id,
             name="quality",
             value=result.quality,
-            source=f"grader:{graders[result.item]}" if plan.graded else RECORDED,
+            source=f"grader:{graders[result.item]}" if graders else RECORDED,
             comment=result.comment,
             created_at=now,
         )

@@ -14,12 +14,13 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from app.bench.graders import asks
-from app.bench.local import recorded_catalog, recorded_upstream
+from app.bench.local import recorded_catalog, recorded_source, recorded_upstream
 from app.bench.plan import Plan
 from app.bench.replay import Progress as Done
 from app.bench.report import Report
 from app.bench.run import Target
 from app.bench.run import replay as carry_out
+from app.cli.apart import WORTH_IT, describe, served_apart
 from app.cli.elsewhere import listed_models
 from app.cli.spending import ask_to_spend
 from app.cli.store import open_database
@@ -177,7 +178,8 @@ async def _target(
         calls = len(wanted.plan.routers) * len(wanted.plan.tradeoffs) * len(wanted.plan.rows)
         ask_to_spend(f"Judging up to {calls:,} replies", "what the judges' calls cost", wanted.max_cost, yes=wanted.yes)
     async with AsyncExitStack() as stack:
-        url = await stack.enter_async_context(_served(proxy))
+        described = _described(wanted, settings, built)
+        url = await stack.enter_async_context(_served(proxy) if described is None else served_apart(described))
         asked = url if judges is proxy else await stack.enter_async_context(_served(judges))
         yield Target(url, wanted.upstream, wanted.upstream == "recorded", proxy.api_key, asked)
 
@@ -190,6 +192,15 @@ async def _served(proxy: Proxy) -> AsyncIterator[str]:
             yield url
     finally:
         sock.close()
+
+
+def _described(wanted: Wanted, settings: Settings, built: dict[str, Router]) -> bytes | None:
+    """The proxy of recorded models as a process of its own takes it; None where it had better stay in this one."""
+    plan = wanted.plan
+    calls = len(plan.routers) * len(plan.tradeoffs) * len(plan.rows)
+    if wanted.upstream == "live" or wanted.embedder is not None or calls < WORTH_IT:
+        return None
+    return describe(settings, recorded_upstream(plan.suite), recorded_source(plan.suite), built)
 
 
 def check_judges(plan: Plan, known: Collection[str], where: str) -> None:

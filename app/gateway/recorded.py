@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import isnan
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,14 +64,14 @@ class RecordedUpstream:
             row = self._row_of_prompt.get(request.prompt)
         if row is None:
             raise _missing("No outcome is recorded for this prompt; ask one of the suite's items.")
-        cost = float(self._cost[row, column])
-        if np.isnan(cost):
+        cost = self._cost.item(row, column)
+        if isnan(cost):
             raise _missing(f"No outcome of model `{request.model.name}` is recorded for this item.")
         return Completion(
             request.model.name,
-            self._replies[row, column] or "",
-            int(self._prompt_tokens[row, column]),
-            int(self._completion_tokens[row, column]),
+            self._replies.item(row, column) or "",
+            self._prompt_tokens.item(row, column),
+            self._completion_tokens.item(row, column),
             cost,
         )
 

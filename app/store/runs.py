@@ -18,7 +18,7 @@ from app.core.errors import ConfigError, InvalidRequest, NotFound
 from app.core.types import Score
 from app.store import text
 from app.store.database import Database
-from app.store.tables import results, runs, scores, suites
+from app.store.tables import results, runs, suites
 
 RunStatus = Literal["running", "done", "failed"]
 
@@ -33,6 +33,12 @@ FROM json_to_recordset(%s::json) AS r(
   cost_usd numeric, answered boolean, latency double precision, overhead double precision, error text,
   reply text, prompt_tokens bigint, completion_tokens bigint, judge_cost_usd numeric)
 ON CONFLICT (run, router, tradeoff, item) DO NOTHING
+"""
+_ADD_SCORES = """
+INSERT INTO scores (id, call_id, name, value, source, comment, created_at)
+SELECT id, call_id, name, value, source, comment, created_at
+FROM json_to_recordset(%s::json) AS s(
+  id uuid, call_id uuid, name text, value double precision, source text, comment text, created_at timestamptz)
 """
 
 
@@ -146,9 +152,9 @@ async def add_results(
         for start in range(0, len(rows), _BATCH):
             document = text.encode_text(rows[start : start + _BATCH])
             await connection.exec_driver_sql(_ADD, (run, document))
-        if judgements:
-            values = [text.clean(msgspec.structs.asdict(score)) for score in judgements]
-            await connection.execute(scores.insert(), values)
+        for start in range(0, len(judgements), _BATCH):
+            document = text.encode_text(judgements[start : start + _BATCH])
+            await connection.exec_driver_sql(_ADD_SCORES, (document,))
 
 
 async def load_results(database: Database, run: str) -> list[ResultRow]:

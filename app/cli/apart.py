@@ -1,0 +1,96 @@
+"""A proxy of recorded models in a process of its own, so that a replay's client and its proxy have a core each."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import multiprocessing
+import os
+import pickle
+import signal
+import socket
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
+from multiprocessing.connection import Connection
+
+from app.cli.options import run_async
+from app.core.config import Config
+from app.core.errors import ConfigError
+from app.core.logs import configure_logging
+from app.core.settings import Settings
+from app.gateway.recorded import RecordedUpstream
+from app.main import Proxy, bind, serving
+from routers import Router
+
+WORTH_IT = 2000
+"""Calls from which a second process saves more time than it takes to start."""
+_END_SECONDS = 30.0
+
+
+def describe(
+    settings: Settings, upstream: RecordedUpstream, source: str, routers: Mapping[str, Router]
+) -> bytes | None:
+    """The proxy as another process of this program takes it; None where that cannot be, or would be no faster.
+
+    `source`: where its models come from, in words. A router of somebody's own may hold what stays in one process.
+    """
+    if (os.cpu_count() or 1) < 2:
+        return None
+    try:
+        return pickle.dumps((settings, upstream, source, dict(routers)))
+    except Exception:  # whatever a foreign object raises
+        return None
+
+
+@asynccontextmanager
+async def served_apart(described: bytes) -> AsyncIterator[str]:
+    """Serve what `describe` gave while the block runs; gives the base URL. Raises `ConfigError`."""
+    sock = bind("127.0.0.1", 0)
+    here, there = multiprocessing.get_context("spawn").Pipe()
+    process = multiprocessing.get_context("spawn").Process(target=_main, args=(sock, there), daemon=True)
+    try:
+        process.start()
+        there.close()
+        await asyncio.to_thread(here.send_bytes, described)
+        try:
+            url, trouble = await asyncio.to_thread(here.recv)
+        except EOFError:
+            url, trouble = None, "the process of the proxy ended before it served"
+        if url is None:
+            raise ConfigError(trouble)
+        yield url
+    finally:
+        here.close()  # tells it to end
+        sock.close()
+        if process.pid is not None:
+            await asyncio.to_thread(process.join, _END_SECONDS)
+            process.kill()
+
+
+def _main(sock: socket.socket, pipe: Connection) -> None:
+    """The other process."""
+    # Ctrl-C reaches both; it goes when the first one does, with everything in the ledger.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Made by the process that started this one, a moment ago.
+    settings, upstream, source, routers = pickle.loads(pipe.recv_bytes())  # noqa: S301
+    configure_logging(settings.log_level, settings.log_format)
+    try:
+        proxy = Proxy(
+            settings,
+            Config(),
+            catalog=upstream.catalog(source),
+            upstreams={"recorded": upstream},
+            routers=routers,
+        )
+        gc.freeze()  # a large suite stays as it is: nothing of it is to be looked through again and again
+        run_async(_serve(proxy, sock, pipe))
+    except ConfigError as error:
+        with suppress(OSError):
+            pipe.send((None, error.message))
+
+
+async def _serve(proxy: Proxy, sock: socket.socket, pipe: Connection) -> None:
+    async with serving(proxy, sock) as url:
+        pipe.send((url, None))
+        with suppress(EOFError, OSError):
+            await asyncio.to_thread(pipe.recv)
