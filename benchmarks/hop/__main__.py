@@ -25,7 +25,7 @@ from benchmarks.hop import show
 from benchmarks.hop.gateways import BOTH, ROOT, gateways
 from benchmarks.hop.ledger import Postgres
 from benchmarks.hop.measure import LOAD_CORE, Bench, prepare
-from benchmarks.hop.processes import missing
+from benchmarks.hop.processes import alone, missing
 
 
 def main() -> None:
@@ -55,7 +55,7 @@ def main() -> None:
         signal.signal(number, signal.default_int_handler)
     # The load's core is also the one of everything that is started without being told otherwise, Postgres for one.
     os.sched_setaffinity(0, {LOAD_CORE})
-    with tempfile.TemporaryDirectory(prefix="hop-") as name:
+    with alone(), tempfile.TemporaryDirectory(prefix="hop-") as name:
         postgres = Postgres(Path(name))
         chosen = [
             gateway
