@@ -51,8 +51,8 @@ def main() -> None:
         name, _, path = text.rpartition("=")
         trees[name or Path(path).name] = Path(path).resolve()
     # Whichever way it is ended, what it started ends with it.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.default_int_handler)
+    for ending in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(ending, signal.default_int_handler)
     # The load's core is also the one of everything that is started without being told otherwise, Postgres for one.
     os.sched_setaffinity(0, {LOAD_CORE})
     with alone(), tempfile.TemporaryDirectory(prefix="hop-") as name:
