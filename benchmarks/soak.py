@@ -18,7 +18,7 @@ from benchmarks.hop.gateways import ROOT, Place, hullspeed
 from benchmarks.hop.ledger import Postgres
 from benchmarks.hop.load import Target, wrk
 from benchmarks.hop.measure import GATEWAY_CORE, LOAD_CORE, MANY, START_SECONDS, Upstream
-from benchmarks.hop.processes import Running, free_port, missing
+from benchmarks.hop.processes import Running, alone, free_port, missing
 from benchmarks.hop.traffic import request
 
 EVERY = 50_000
@@ -61,7 +61,7 @@ def main() -> None:
     if lacking := missing():
         raise SystemExit(f"install first: apt-get install {' '.join(lacking)}")
     os.sched_setaffinity(0, {LOAD_CORE})
-    with tempfile.TemporaryDirectory(prefix="soak-") as name:
+    with alone(), tempfile.TemporaryDirectory(prefix="soak-") as name:
         postgres = Postgres(Path(name))
         postgres.start()
         try:

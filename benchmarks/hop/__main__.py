@@ -25,7 +25,7 @@ from benchmarks.hop import show
 from benchmarks.hop.gateways import BOTH, ROOT, gateways
 from benchmarks.hop.ledger import Postgres
 from benchmarks.hop.measure import LOAD_CORE, Bench, prepare
-from benchmarks.hop.processes import missing
+from benchmarks.hop.processes import alone, missing
 
 
 def main() -> None:
@@ -51,11 +51,11 @@ def main() -> None:
         name, _, path = text.rpartition("=")
         trees[name or Path(path).name] = Path(path).resolve()
     # Whichever way it is ended, what it started ends with it.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.default_int_handler)
+    for ending in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(ending, signal.default_int_handler)
     # The load's core is also the one of everything that is started without being told otherwise, Postgres for one.
     os.sched_setaffinity(0, {LOAD_CORE})
-    with tempfile.TemporaryDirectory(prefix="hop-") as name:
+    with alone(), tempfile.TemporaryDirectory(prefix="hop-") as name:
         postgres = Postgres(Path(name))
         chosen = [
             gateway

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import fcntl
 import http.client
 import os
 import random
 import shutil
 import signal
 import subprocess
+import sys
+import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]
@@ -41,6 +44,18 @@ def free_port() -> int:
         with suppress(ConfigError):
             bind("127.0.0.1", port).close()
             return port
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """One measurement at a time on a machine: two would share the cores they are pinned to."""
+    with (Path(tempfile.gettempdir()) / "hullspeed-hop.lock").open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print("another run is measuring on these cores; this one waits for it …", file=sys.stderr)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def environment(more: Mapping[str, str]) -> dict[str, str]:
