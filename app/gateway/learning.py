@@ -23,8 +23,8 @@ log = logging.getLogger("hullspeed.learning")
 PAUSE = 2.0
 """Seconds between two looks at the ledger."""
 LATE = timedelta(minutes=10)
-"""A score may reach Postgres so much later than it was given, because journals ship by themselves. What comes later
-still is learned at the next start."""
+"""A score may be seen so much later than it came to Postgres: rows that others write are seen once all of their
+batch is written. However late it came, it is learned."""
 
 
 class Learning:
@@ -76,13 +76,13 @@ class Learning:
         async for scored in scored_decisions(self._database, list(self.learners), since):
             if scored.score_id in self._seen:
                 continue
-            self._seen[scored.score_id] = scored.created_at
-            self._since = max(scored.created_at, self._since or scored.created_at)
+            self._seen[scored.score_id] = scored.shipped_at
+            self._since = max(scored.shipped_at, self._since or scored.shipped_at)
             new += self._learn(scored)
         if self._since is not None:
             kept = self._since - 2 * LATE
             self._seen = {score: when for score, when in self._seen.items() if when >= kept}
-            self._judged = {call: one for call, one in self._judged.items() if one.created_at >= kept}
+            self._judged = {call: one for call, one in self._judged.items() if one.shipped_at >= kept}
         self.learned += new
         return new
 
@@ -90,6 +90,8 @@ class Learning:
         """Fold a score in; an earlier one of the same call is taken back, since the newest word counts."""
         learner = self.learners[scored.router]
         earlier = self._judged.get(scored.call_id)
+        if earlier is not None and earlier.created_at > scored.created_at:
+            return False
         try:
             if earlier is not None:
                 learner.update(earlier.detail, earlier.model, earlier.value, weight=-1.0)

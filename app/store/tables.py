@@ -159,9 +159,12 @@ scores = sa.Table(
     sa.Column("source", sa.Text, nullable=False),
     sa.Column("comment", sa.Text),
     _time("created_at"),
+    # When Postgres took it: a journal may hold a score back for as long as Postgres or a machine is away.
+    sa.Column("shipped_at", sa.TIMESTAMP(timezone=True), nullable=False, server_default=sa.func.clock_timestamp()),
 )
 sa.Index(None, scores.c.call_id, scores.c.created_at)
 sa.Index(None, scores.c.created_at, scores.c.id)
+sa.Index(None, scores.c.shipped_at, scores.c.id)
 
 # The numbers of each writer's rows (see `app.store.receipts`), by the UTC day of the row.
 receipts = sa.Table(

@@ -8,6 +8,7 @@ from app.gateway.learning import Learning
 from routers.bandit import BanditRouter
 from tests.fakes.openai_server import FakeOpenAI
 from tests.serving import Running, StartProxy, models
+from tests.store.samples import score
 
 CONFIG = {"default": "learner", "routers": {"learner": {"router": "bandit", "params": {"method": "thompson"}}}}
 
@@ -80,3 +81,24 @@ async def test_the_newest_score_of_a_call_counts(start_proxy: StartProxy, openai
     (sums,) = once.state().values()
     assert sums[0, 0] == 1  # one call
     assert sums[0, -1] == 1  # with the later score
+
+
+async def test_a_score_that_comes_late_is_learned_and_yields_to_a_newer_one(
+    start_proxy: StartProxy, openai_server: FakeOpenAI
+) -> None:
+    proxy = await start_proxy({"model_list": models(openai_server.url, "small", "large"), "routing": CONFIG})
+    first, second = [(await proxy.chat("auto/learner")).headers["x-hullspeed-call-id"] for _ in range(2)]
+    assert (await proxy.http.post(f"/v1/calls/{first}/scores", json={"value": 1.0})).status_code == 201
+    assert await proxy.proxy.ledger.flush(10)
+    router = BanditRouter(method="thompson")
+    learning = Learning(proxy.proxy.database, {"learner": router})
+    assert await learning.catch_up() == 1
+    # Given long ago, held back by a journal until now.
+    for call in (first, second):
+        proxy.proxy.ledger.record_score(score(call, name="quality", value=0.0))
+    assert await proxy.proxy.ledger.flush(10)
+    assert await learning.catch_up() == 1
+    anew = BanditRouter(method="thompson")
+    assert await Learning(proxy.proxy.database, {"learner": anew}).catch_up() == 2
+    for model, sums in router.state().items():
+        np.testing.assert_allclose(sums, anew.state()[model])

@@ -265,7 +265,8 @@ async def get_call(database: Database, call_id: str) -> LoggedCall | None:
             return None
         mine = (attempts.c.call_started_at == found.started_at, attempts.c.call_id == call_id)
         attempt_rows = (await connection.execute(sa.select(attempts).where(*mine).order_by(attempts.c.number))).all()
-        judged = sa.select(scores).where(scores.c.call_id == call_id).order_by(scores.c.created_at, scores.c.id)
+        judged = sa.select(*(scores.c[name] for name in Score.__struct_fields__)).where(scores.c.call_id == call_id)
+        judged = judged.order_by(scores.c.created_at, scores.c.id)
         score_rows = (await connection.execute(judged)).all()
     fields = _fields(found)
     fields["usage"] = _usage(fields)

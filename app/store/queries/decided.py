@@ -88,6 +88,8 @@ class ScoredDecision(msgspec.Struct, frozen=True, kw_only=True):
     score_id: str
     call_id: str
     created_at: datetime
+    shipped_at: datetime
+    """When it came to Postgres."""
     value: float
     router: str
     model: str
@@ -205,15 +207,16 @@ async def stream_decided(
 async def scored_decisions(
     database: Database, routers: Sequence[str], since: datetime | None = None, *, score: str = "quality"
 ) -> AsyncGenerator[ScoredDecision]:
-    """Scores named `score` of answered calls that `routers` decided, oldest first, a page at a time.
+    """Scores named `score` of answered calls that `routers` decided, as they came to Postgres, a page at a time.
 
-    `since`: only those given then or later. Raises `StoreUnavailable`.
+    `since`: only those that came then or later. Raises `StoreUnavailable`.
     """
     query = (
         sa.select(
             scores.c.id.label("score_id"),
             scores.c.call_id,
             scores.c.created_at,
+            scores.c.shipped_at,
             scores.c.value,
             calls.c.router,
             calls.c.model,
@@ -221,10 +224,10 @@ async def scored_decisions(
         )
         .join_from(scores, calls, scores.c.call_id == calls.c.id)
         .where(scores.c.name == score, calls.c.router.in_(routers), calls.c.model.is_not(None))
-        .order_by(scores.c.created_at, scores.c.id)
+        .order_by(scores.c.shipped_at, scores.c.id)
         .limit(_TEXTS)
     )
-    page = query if since is None else query.where(scores.c.created_at >= since)
+    page = query if since is None else query.where(scores.c.shipped_at >= since)
     while True:
         async with database.begin() as connection:
             found = (await connection.execute(page)).all()
@@ -232,8 +235,8 @@ async def scored_decisions(
             yield ScoredDecision(**row._mapping)
         if len(found) < _TEXTS:
             return
-        last = sa.tuple_(sa.literal(found[-1].created_at), sa.literal(found[-1].score_id, scores.c.id.type))
-        page = query.where(sa.tuple_(scores.c.created_at, scores.c.id) > last)
+        last = sa.tuple_(sa.literal(found[-1].shipped_at), sa.literal(found[-1].score_id, scores.c.id.type))
+        page = query.where(sa.tuple_(scores.c.shipped_at, scores.c.id) > last)
 
 
 async def comparing_routers(database: Database, wanted: CallFilter = EVERYTHING) -> frozenset[str]:

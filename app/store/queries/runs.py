@@ -65,7 +65,8 @@ async def run_prices(database: Database, run: str) -> dict[str, Price]:
 
 async def scores_of(database: Database, call_ids: Sequence[str]) -> dict[str, list[Score]]:
     """Scores of the calls that have any, each call's oldest first. Raises `StoreUnavailable`."""
-    query = sa.select(scores).where(scores.c.call_id.in_([key for key in call_ids if is_id(key)]))
+    query = sa.select(*(scores.c[name] for name in Score.__struct_fields__))
+    query = query.where(scores.c.call_id.in_([key for key in call_ids if is_id(key)]))
     found: dict[str, list[Score]] = {}
     async with database.begin() as connection:
         for row in await connection.execute(query.order_by(scores.c.created_at, scores.c.id)):
