@@ -55,6 +55,11 @@ class Database:
         self._opening: asyncio.Task[None] | None = None
 
     @property
+    def is_embedded(self) -> bool:
+        """Whether this is a server of our own."""
+        return self._embedded is not None
+
+    @property
     def engine(self) -> AsyncEngine:
         """The pool. Raises `StoreUnavailable` before `open` and after `close`."""
         if self._engine is None:
