@@ -18,9 +18,9 @@ from app.bench.capture import SMALLEST_CATEGORY, Captured, capture, load_redacti
 from app.core.errors import ConfigError, HullspeedError
 from app.core.metrics import Metrics
 from app.core.types import Call, DecisionRecord
-from app.store import queries
 from app.store.database import Database
 from app.store.journal import Journal
+from app.store.queries import decided
 from app.store.queries.calls import CallFilter
 from app.store.writer import Ledger
 from tests.fakes.openai_server import FakeOpenAI
@@ -177,7 +177,7 @@ async def test_categories_are_applications(database: Database, store: Store) -> 
 async def test_a_sample_is_drawn_by_chat_and_seed(
     database: Database, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(queries, "_TEXTS", 7)  # so that the calls come in several pages
+    monkeypatch.setattr(decided, "_TEXTS", 7)  # so that the calls come in several pages
     await store(*(logged(f"question {k % 30}", k, model=f"m{k // 30}") for k in range(60)))
     draws = {seed: texts(await capture(database, "c", ALL, sample=8, seed=seed)) for seed in (0, 1, 2)}
     assert [len(draw) for draw in draws.values()] == [8, 8, 8]

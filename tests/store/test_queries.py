@@ -1,3 +1,4 @@
+import random
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -113,6 +114,73 @@ async def test_pages_are_complete_while_calls_arrive(database: Database, store) 
             break
         await store(full_call(started_at=NOW + timedelta(days=1)))
     assert seen == expected
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        CallFilter(),
+        CallFilter(model="small"),
+        CallFilter(model="small", router="knn", source="live"),
+        CallFilter(min_latency=2.0, max_cost_usd=0.5),
+        CallFilter(text="NEEDLE 100%"),
+        CallFilter(min_attempts=2, since=NOW + timedelta(days=3), until=NOW + timedelta(days=17)),
+    ],
+)
+async def test_there_and_back_through_many_days(
+    database: Database, store, wanted: CallFilter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Small blocks, so that a page takes several and a search stops within a day, between days and at the end.
+    for name, value in {"_BLOCK": 3, "_TEXT_BLOCK": 1, "_LARGEST_BLOCK": 5, "_DAYS_AT_ONCE": 2}.items():
+        monkeypatch.setattr(f"app.store.queries.calls.{name}", value)
+    rng = random.Random(1)
+    recorded = [
+        full_call(
+            started_at=NOW + timedelta(hours=rng.randrange(20 * 24)),
+            model=rng.choice(["small", "large"]),
+            source=rng.choice(["live", "replay"]),
+            latency=rng.choice([1.0, 2.0, 3.0]),
+            cost_usd=rng.choice([None, Decimal("0.1"), Decimal("0.6")]),
+            reply_text=rng.choice(["a needle 100% sharp", "a needle 100 times", None]),
+            attempts=full_call().attempts[: rng.randrange(3)],
+        )
+        for _ in range(120)
+    ]
+    await store(*recorded)
+    expected = [
+        call.id
+        for call in sorted(recorded, key=lambda call: (call.started_at, call.id), reverse=True)
+        if wanted.model in (None, call.model)
+        and wanted.source in (None, call.source)
+        and call.latency >= (wanted.min_latency or 0)
+        and (wanted.max_cost_usd is None or (call.cost_usd is not None and call.cost_usd <= wanted.max_cost_usd))
+        and (wanted.text is None or "needle 100%" in (call.reply_text or ""))
+        and len(call.attempts) >= (wanted.min_attempts or 0)
+        and (wanted.since is None or call.started_at >= wanted.since)
+        and (wanted.until is None or call.started_at < wanted.until)
+    ]
+    assert expected
+    for seconds in (60.0, 0.0):  # in time, and stopped after every block
+        monkeypatch.setattr("app.store.queries.calls.SEARCH_SECONDS", seconds)
+        page = await list_calls(database, wanted, limit=7)
+        seen = [row.id for row in page.rows]
+        while page.older is not None:
+            page = await list_calls(database, wanted, limit=7, cursor=page.older)
+            assert seconds == 0.0 or (page.searched_to is None and (len(page.rows) == 7 or page.older is None))
+            seen += [row.id for row in page.rows]
+        assert seen == expected
+        back = [row.id for row in page.rows]
+        for _ in range(1000):
+            assert page.newer is not None
+            page = await list_calls(database, wanted, limit=7, cursor=page.newer)
+            back = [row.id for row in page.rows] + back
+            if not page.rows and page.searched_to is None:
+                break
+        assert back == expected
+    late = full_call(started_at=NOW + timedelta(days=400))
+    if wanted == CallFilter():
+        await store(late)
+        assert [row.id for row in (await list_calls(database, cursor=page.newer)).rows] == [late.id]
 
 
 async def test_filters(database: Database, store) -> None:

@@ -152,6 +152,9 @@ async def list_calls(
     # Where the search stopped early, it goes on from the last call looked at, not from the last one found.
     first = (reached if newer else None) or (ends[0] if ends else start)
     last = (None if newer else reached) or (ends[-1] if ends else start)
+    if start is not None and not ends:
+        # The way back from an empty page takes in the call that it began behind.
+        first, last = (first, _beside(start, 1)) if newer else (_beside(start, -1), last)
     at_end = not newer and not more and reached is None
     return CallPage(
         rows=[CallRow(**row._mapping) for row in found],
@@ -179,13 +182,15 @@ class _Search:
         deadline = time.monotonic() + SEARCH_SECONDS
         self._position = start
         existing = await days(self._connection)
-        for begin, end in self._windows(existing):
+        windows = list(self._windows(existing))
+        for begin, end in windows:
             while not await self._look(begin, end, deadline):
                 if time.monotonic() > deadline:
                     return self._found, self._position
-            if len(self._found) >= self._need:
+            if len(self._found) >= self._need or (begin, end) == windows[-1]:
                 break
-            self._position = (end - timedelta(microseconds=1), _LAST_ID) if self._newer else (begin, _FIRST_ID)
+            # The very end of the window, which no call that is left has for its place.
+            self._position = (end, _FIRST_ID) if self._newer else (begin - timedelta(microseconds=1), _LAST_ID)
             if time.monotonic() > deadline:
                 return self._found, self._position
         return self._found, None
@@ -211,10 +216,17 @@ class _Search:
         """Look at one block of a window; True once the window or the page is done."""
         need, begun = self._need - len(self._found), time.monotonic()
         at, key = (calls.c.started_at, calls.c.id), sa.tuple_(calls.c.started_at, calls.c.id)
-        where = [*self._indexed, calls.c.started_at >= begin, calls.c.started_at < end]
+        where = [*self._indexed]
         if self._position is not None:
+            # The times come to the place as well: Postgres begins to read where a plain condition says, and would read
+            # up to the place of a pair entry by entry.
+            if self._newer:
+                begin = max(begin, self._position[0])
+            elif self._position[0] < end:
+                end = self._position[0] + timedelta(microseconds=1)
             position = sa.tuple_(sa.literal(self._position[0]), sa.literal(self._position[1], calls.c.id.type))
             where.append(key > position if self._newer else key < position)
+        where += [calls.c.started_at >= begin, calls.c.started_at < end]
         order = [column.asc() if self._newer else column.desc() for column in at]
         if not self._rest:
             query = sa.select(*_LISTED).where(*where).order_by(*order).limit(need)
@@ -379,6 +391,14 @@ def _usage(row: dict[str, Any]) -> Usage | None:
     if row["usage_estimated"] is None:
         return None
     return Usage(**{name: row[name] for name in _USAGE}, estimated=row["usage_estimated"])
+
+
+def _beside(position: _Position, step: int) -> _Position:
+    """The place next to a call's, where no other call is."""
+    at, key = position[0], uuid.UUID(position[1]).int + step
+    if 0 <= key < 2**128:
+        return at, str(uuid.UUID(int=key))
+    return at + timedelta(microseconds=step), _FIRST_ID if step > 0 else _LAST_ID
 
 
 def _encode(position: _Position, *, newer: bool) -> str:
