@@ -172,11 +172,12 @@ def _explain(message: str) -> InvalidRequest:
 def _refuse_steering(fields: Fields, data: frozenset[str], known: Collection[str]) -> None:
     """`known`: fields that have been read whole already, but for what is unknown inside objects that are no data."""
     for name, raw in fields.items():
-        if _normal(name) in REFUSED:
-            raise _refused(name)
         is_data = name in data or name == "routing"
+        # None of the known ones is refused.
         if name in known and (is_data or bytes(raw)[:1] not in b"{["):
             continue
+        if _normal(name) in REFUSED:
+            raise _refused(name)
         value = _read_field(name, raw)
         found = _find_refused(value, name) if isinstance(value, dict | list) and not is_data else None
         if found:
