@@ -26,6 +26,11 @@ def head() -> str:
     return version
 
 
+def knows(version: str) -> bool:
+    """Whether this code can bring a schema of that version up to date."""
+    return version in {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}
+
+
 async def current(database: Database) -> str | None:
     """The version the database has; None where it is empty. Raises `StoreUnavailable`."""
     async with database.begin() as connection:
@@ -49,8 +54,7 @@ async def upgrade(database: Database) -> None:
 
 async def _is_current(database: Database, connection: AsyncConnection) -> bool:
     version = await _version(connection)
-    known = {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}
-    if version is not None and version not in known:
+    if version is not None and not knows(version):
         raise ConfigError(
             f"The database ({database.describe()}) has schema version {version}, and this Hullspeed knows versions up "
             f"to {head()}: a newer Hullspeed has used it. Upgrade Hullspeed, or use another database."

@@ -5,8 +5,8 @@ from __future__ import annotations
 import base64
 import binascii
 import uuid
-from collections.abc import AsyncGenerator, Sequence
-from datetime import datetime
+from collections.abc import AsyncGenerator, Container, Sequence
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -23,6 +23,7 @@ from app.store.text import clean
 MAX_PAGE = 1000
 _TEXTS = 500
 """Calls with their texts that are read at once."""
+_LONGEST = timedelta(minutes=15)
 _USAGE = ("prompt_tokens", "completion_tokens", "cached_tokens", "cache_write_tokens", "reasoning_tokens")
 
 
@@ -205,6 +206,26 @@ async def list_calls(
     rows = [CallRow(**row._mapping) for row in found[:limit]]
     more = len(found) > limit
     return rows, _encode(rows[-1].started_at, rows[-1].id) if more else None
+
+
+async def arrived_calls(
+    database: Database, wanted: CallFilter = _EVERYTHING, *, since: datetime, known: Container[str] = ()
+) -> list[CallRow]:
+    """Calls that ended after `since` and are not `known` by id, in the order in which they ended, 1,000 at most.
+
+    To follow the ledger: a call comes into it when it has ended, so the newest by start may not be the newest there.
+    Calls that took longer than a quarter of an hour are not found. Raises `StoreUnavailable`.
+    """
+    ended = calls.c.started_at + sa.func.make_interval(0, 0, 0, 0, 0, 0, calls.c.latency)
+    # The index is on the start; this bounds what is looked through.
+    recent = calls.c.started_at > since - _LONGEST
+    ids = sa.select(calls.c.id).where(recent, ended > since, *_conditions(wanted)).order_by(ended, calls.c.id)
+    async with database.begin() as connection:
+        fresh = [key for key in (await connection.execute(ids)).scalars() if key not in known][:MAX_PAGE]
+        if not fresh:
+            return []
+        rows = sa.select(*_LISTED).where(calls.c.id.in_(fresh), recent).order_by(ended, calls.c.id)
+        return [CallRow(**row._mapping) for row in await connection.execute(rows)]
 
 
 async def count_calls(database: Database, wanted: CallFilter = _EVERYTHING) -> int:
