@@ -76,10 +76,11 @@ def embedded(suite: Suite, text: str | None, settings: Settings) -> tuple[Suite,
     upstreams: dict[str, Upstream] = {"direct": DirectUpstream(), "litellm": LitellmUpstream()}
     embedder = build_embedder(parse(text, len(suite.items)), catalog, upstreams, Path.cwd() / "here")
     assert embedder is not None
+    console = Console(stderr=True)
     prompts = [item.as_query().text for item in suite.items]
 
     async def work() -> Suite:
-        with Progress(console=Console(stderr=True), transient=True) as bar:
+        with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
             task = bar.add_task("embedding", total=len(prompts))
             try:
                 vectors = await embedder.embed_all(prompts, lambda done: bar.update(task, completed=done))
