@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import pty
 import re
 import socket
 import subprocess
@@ -27,8 +25,6 @@ from tests.cli.program import Program
 from tests.fakes.openai_server import FakeOpenAI
 from tests.serving import models
 from tests.store.samples import full_call, small_call
-
-ESCAPES = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")
 
 
 def put(program: Program, *calls: Call) -> None:
@@ -52,29 +48,6 @@ def free_port() -> str:
 
 def recent(ago: float = 60, **fields: Any) -> Call:
     return full_call(**{"started_at": datetime.now(UTC) - timedelta(seconds=ago), "source": "live", **fields})
-
-
-def on_terminal(program: Program, columns: int, *arguments: str) -> str:
-    """What the program shows on a terminal of that width."""
-    leader, follower = pty.openpty()
-    environment = {**program.environ(), "TERM": "xterm-256color", "COLUMNS": str(columns), "LINES": "50"}
-    process = subprocess.Popen(
-        program.command(*arguments), cwd=program.folder, env=environment, stdin=follower, stdout=follower,
-        stderr=follower,
-    )  # fmt: skip
-    os.close(follower)
-    shown = b""
-    while True:
-        try:
-            block = os.read(leader, 65536)
-        except OSError:  # EIO: the other side is closed
-            break
-        if not block:
-            break
-        shown += block
-    os.close(leader)
-    assert process.wait(60) == 0, shown.decode()
-    return shown.decode().replace("\r\n", "\n")
 
 
 # ------------------------------------------------------------------ check
@@ -197,13 +170,13 @@ def test_tail_shows_the_newest_in_one_line_each(program: Program) -> None:
 @pytest.mark.parametrize("columns", [80, 120])
 def test_lines_fit_the_terminal(program: Program, columns: int) -> None:
     put(program, recent(60, model="a-model-with-a-rather-long-name-2026-11-24", session="s"), recent(50))
-    shown = ESCAPES.sub("", on_terminal(program, columns, "calls", "tail", "--no-follow"))
+    shown = program.on_terminal(columns, "calls", "tail", "--no-follow")
     lines = shown.splitlines()
     assert len(lines) == 2
     assert max(map(len, lines)) <= columns
     assert "…" in lines[0]
     for command in (("calls", "show"), ("stats",)):
-        lines = ESCAPES.sub("", on_terminal(program, columns, *command)).splitlines()
+        lines = program.on_terminal(columns, *command).splitlines()
         assert max(map(len, lines)) <= columns
 
 
