@@ -34,6 +34,8 @@ MOST_WAITING = 20_000
 """Calls that wait to be told; more are left out, and counted in the log."""
 PAUSE = 0.5
 """Seconds between two batches."""
+FLUSHED = 1000
+"""Spans after which they are waited for to be sent: the SDK's own queue takes 2,048 and drops the rest."""
 FAILED = ("error", "truncated", "rejected")
 ENDPOINTS = {"/v1/completions": "text_completion", "/v1/embeddings": "embeddings"}
 """`gen_ai.operation.name` by endpoint; all others are `chat`."""
@@ -170,12 +172,17 @@ class Telemetry:
         if self._left_out:
             log.warning("%d calls came too fast to be exported", self._left_out)
             self._left_out = 0
+        spans = 0
         while self._waiting:
             call = self._waiting.popleft()
             try:
                 self._tell_one(call)
             except Exception:
                 log.exception("call %s could not be exported", call.id)
+            spans += 1 + len(call.attempts)
+            if spans >= FLUSHED and self._traces is not None:
+                self._traces.force_flush()
+                spans = 0
 
     def _tell_one(self, call: Call) -> None:
         told = [_told(call, attempt, self.reached(attempt.model)) for attempt in call.attempts]

@@ -177,6 +177,10 @@ def test_a_collector_that_refuses_holds_nobody_up(monkeypatch: pytest.MonkeyPatc
         assert tell(collector, full_call()) != []
 
 
+def test_more_than_the_sdk_holds(collector: Collector) -> None:
+    assert len(tell(collector, *[full_call()] * 1500)) == 4500
+
+
 def test_a_queue_that_is_full(caplog: pytest.LogCaptureFixture, collector: Collector) -> None:
     telemetry = Telemetry(frozenset({"metrics"}))
     call = small_call()
