@@ -27,7 +27,7 @@ from app.core.settings import Settings
 from app.main import Proxy, bind, serving
 from app.store import migrate
 from app.store.database import Database
-from app.store.queries import CallFilter, list_calls
+from app.store.queries.calls import CallFilter, list_calls
 
 ROUTERS = ("cheapest", "uniform", "knn", "ridge")
 TRADEOFFS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
@@ -53,8 +53,9 @@ async def count(database: Database, run: str) -> Counter[tuple[str | None, float
     found: Counter[tuple[str | None, float | None, str | None]] = Counter()
     cursor = None
     while True:
-        rows, cursor = await list_calls(database, CallFilter(run=run), limit=1000, cursor=cursor)
-        found.update((row.router, row.tradeoff, row.item) for row in rows)
+        page = await list_calls(database, CallFilter(run=run), limit=1000, cursor=cursor)
+        found.update((row.router, row.tradeoff, row.item) for row in page.rows)
+        cursor = page.older
         if cursor is None:
             return found
 

@@ -10,11 +10,17 @@ import os
 import sqlalchemy as sa
 from alembic import context
 
+from app.store.partitions import is_partition
 from app.store.tables import metadata
 
 
 def run(connection: sa.Connection) -> None:
-    context.configure(connection=connection, target_metadata=metadata, compare_type=True)
+    context.configure(
+        connection=connection,
+        target_metadata=metadata,
+        compare_type=True,
+        include_name=lambda name, kind, _: kind != "table" or not is_partition(name or ""),
+    )
     with context.begin_transaction():
         context.run_migrations()
 

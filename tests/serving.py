@@ -19,7 +19,7 @@ from app.gateway.embedders import Cache
 from app.gateway.upstream import Upstream
 from app.main import Proxy, bind, serving
 from app.store.database import Database
-from app.store.queries import CallFilter, LoggedCall, get_call, list_calls
+from app.store.queries.calls import CallFilter, LoggedCall, get_call, list_calls
 from routers import Router
 
 
@@ -41,7 +41,7 @@ class Running:
     async def calls(self, wanted: CallFilter | None = None) -> list[LoggedCall]:
         """What stands in Postgres, newest first, once everything recorded has arrived there."""
         assert await self.proxy.ledger.flush(10)
-        rows, _ = await list_calls(self.proxy.database, wanted or CallFilter(), limit=1000)
+        rows = (await list_calls(self.proxy.database, wanted or CallFilter(), limit=1000)).rows
         found = [await get_call(self.proxy.database, row.id) for row in rows]
         return [call for call in found if call is not None]
 

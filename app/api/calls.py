@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from app.core.errors import NotFound
 from app.core.types import CallOutcome, Score
 from app.store.database import Database
-from app.store.queries import CallFilter, call_exists, get_call, list_calls
+from app.store.queries.calls import CallFilter, call_exists, get_call, list_calls
 from app.store.writer import Ledger
 
 FLUSH_SECONDS = 2.0
@@ -45,25 +45,50 @@ def calls_api(database: Database, ledger: Ledger) -> APIRouter:
         router: str | None = None,
         outcome: CallOutcome | None = None,
         session: str | None = None,
+        source: str | None = None,
+        error_type: str | None = None,
+        min_attempts: Annotated[int | None, Query(ge=0, le=1000)] = None,
+        min_cost_usd: float | None = None,
+        max_cost_usd: float | None = None,
+        min_latency: float | None = None,
+        max_latency: float | None = None,
+        text: Annotated[str | None, Query(min_length=1, max_length=1000)] = None,
         since: datetime | None = None,
         until: datetime | None = None,
         limit: Annotated[int, Query(ge=1, le=1000)] = 100,
         cursor: str | None = None,
     ) -> Response:
-        """A page of calls, newest first."""
+        """A page of calls, newest first. Where it is not full and `searched_to` is set, there may be more calls: ask
+        again with the cursor."""
         wanted = CallFilter(
             run=run,
             model=model,
             router=router,
             outcome=outcome,
             session=session,
+            source=source,
+            error_type=error_type,
+            min_attempts=min_attempts,
+            min_cost_usd=min_cost_usd,
+            max_cost_usd=max_cost_usd,
+            min_latency=min_latency,
+            max_latency=max_latency,
+            text=text,
             since=_aware(since),
             until=_aware(until),
         )
         await ledger.ready(FLUSH_SECONDS)
         await ledger.flush(FLUSH_SECONDS)
-        rows, following = await list_calls(database, wanted, limit=limit, cursor=cursor)
-        return _json({"object": "list", "data": rows, "next_cursor": following})
+        page = await list_calls(database, wanted, limit=limit, cursor=cursor)
+        return _json(
+            {
+                "object": "list",
+                "data": page.rows,
+                "next_cursor": page.older,
+                "previous_cursor": page.newer,
+                "searched_to": page.searched_to,
+            }
+        )
 
     @api.get("/{call_id}")
     async def call(call_id: str) -> Response:

@@ -22,7 +22,7 @@ from app.gateway.dialects.embeddings import EmbeddingsRequest
 from app.gateway.dialects.messages_request import MessagesRequest
 from app.gateway.dialects.responses_request import ResponsesRequest
 from app.gateway.idempotency import LONGEST_KEY
-from app.store.queries import CallRow
+from app.store.queries.calls import CallRow
 
 Json = dict[str, Any]
 
@@ -327,7 +327,15 @@ _REPLIES: Json = {
         pricing={"type": ["object", "null"]},
     ),
     "ModelList": _object({"object": {"const": "list"}, "data": _list_of("Model")}),
-    "CallList": _object({"object": {"const": "list"}, "data": _list_of("CallRow"), "next_cursor": _TEXT_OR_NULL}),
+    "CallList": _object(
+        {
+            "object": {"const": "list"},
+            "data": _list_of("CallRow"),
+            "next_cursor": _TEXT_OR_NULL,
+            "previous_cursor": _TEXT_OR_NULL,
+            "searched_to": _TEXT_OR_NULL,
+        }
+    ),
     "Decision": _object(
         {
             "object": {"const": "decision"},

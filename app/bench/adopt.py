@@ -36,7 +36,8 @@ from app.core.types import Score
 from app.gateway.prompt_hash import prompt_hash
 from app.store import runs
 from app.store.database import Database
-from app.store.queries import TaggedCall, scores_of, tagged_calls
+from app.store.queries.decided import TaggedCall, tagged_calls
+from app.store.queries.runs import scores_of
 from app.store.runs import ResultRow
 from routers import Outcomes
 

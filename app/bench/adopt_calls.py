@@ -16,7 +16,7 @@ from app.bench.record import LABEL
 from app.bench.suite import Item, Suite
 from app.core.errors import ConfigError
 from app.gateway.prompt_hash import prompt_hash
-from app.store.queries import TaggedCall
+from app.store.queries.decided import TaggedCall
 
 Tries = tuple[TaggedCall, ...]
 """The calls one question took, oldest first: failed ones, and at the end the one that was answered, if any was."""

@@ -31,7 +31,8 @@ import numpy as np
 from app.bench.suite import Item, Recorded, Suite
 from app.core.errors import ConfigError, HullspeedError
 from app.store.database import Database
-from app.store.queries import CallFilter, TextCall, stream_texts
+from app.store.queries.calls import CallFilter
+from app.store.queries.decided import TextCall, stream_texts
 from routers.base import message_text, seed_for
 
 Messages = list[dict[str, Any]]

@@ -17,7 +17,7 @@ from app.bench.figures import ModelPrice
 from app.bench.results import RouterResult, Setting
 from app.bench.suite import Item
 from app.store.database import Database
-from app.store.queries import Prediction, count_logged_results, run_predictions, run_prices
+from app.store.queries.runs import Prediction, count_logged_results, run_predictions, run_prices
 from app.store.runs import ResultRow
 
 PATIENCE = 5.0

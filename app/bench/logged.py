@@ -26,7 +26,8 @@ from app.bench.offpolicy import Floats, Log, OffPolicy, estimate
 from app.bench.statistics import bootstrap_means, interval
 from app.core.errors import ConfigError, HullspeedError
 from app.store.database import Database
-from app.store.queries import CallFilter, DecidedCall, comparing_routers, stream_decided, usual_costs
+from app.store.queries.calls import CallFilter
+from app.store.queries.decided import DecidedCall, comparing_routers, stream_decided, usual_costs
 from routers import Candidate, Query, Router
 
 FOLDS = 5

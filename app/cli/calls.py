@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from app.store.database import Database
-    from app.store.queries import CallFilter, CallRow, LoggedCall
+    from app.store.queries.calls import CallFilter, CallRow, LoggedCall
 
 app = typer.Typer(help="Look at logged calls.", no_args_is_help=True)
 
@@ -51,7 +51,7 @@ def tail(
     from rich.console import Console
 
     from app.cli.recording import parse_time
-    from app.store.queries import CallFilter
+    from app.store.queries.calls import CallFilter
 
     first = None if since is None else parse_time(since, datetime.now(UTC), "--since")
     wanted = CallFilter(run=run, model=model, router=router, outcome=outcome, session=session, since=first)
@@ -69,14 +69,14 @@ def tail(
 
 async def _tail(wanted: CallFilter, last: int, show: Callable[[CallRow], None], *, follow: bool, data_dir: Any) -> None:
     from app.cli.store import open_database
-    from app.store.queries import list_calls
+    from app.store.queries.calls import list_calls
 
     async with open_database(data_dir) as database:
         arriving = following(database, wanted)
         if follow:
             # What is there already is not new, whether it is shown or not.
             await anext(arriving)
-        newest = (await list_calls(database, wanted, limit=last))[0] if last else []
+        newest = (await list_calls(database, wanted, limit=last)).rows if last else []
         for row in sorted(newest, key=ended_at):
             show(row)
         if not follow:
@@ -95,7 +95,7 @@ async def following(database: Database, wanted: CallFilter, pause: float = PAUSE
     What has waited in a journal for longer than `SLACK` is not among them. Goes on through an outage of Postgres.
     """
     from app.core.errors import StoreUnavailable
-    from app.store.queries import arrived_calls
+    from app.store.queries.arrivals import arrived_calls
 
     newest = datetime.now(UTC)
     known: dict[str, datetime] = {}
@@ -172,13 +172,13 @@ def show(
 
     from app.cli.store import open_database
     from app.core.errors import NotFound
-    from app.store.queries import get_call, list_calls
+    from app.store.queries.calls import get_call, list_calls
 
     async def work() -> LoggedCall:
         async with open_database(data_dir) as database:
             key = call_id
             if key is None:
-                newest, _ = await list_calls(database, limit=1)
+                newest = (await list_calls(database, limit=1)).rows
                 if not newest:
                     raise NotFound("There is no call in the ledger yet.")
                 key = newest[0].id

@@ -51,7 +51,7 @@ def off_policy(
     from app.core.errors import ConfigError
     from app.core.settings import load_settings
     from app.gateway.catalog import catalog_from_config
-    from app.store.queries import CallFilter
+    from app.store.queries.calls import CallFilter
 
     now = datetime.now(UTC)
     first, last = parse_time(since, now, "--since"), None if until is None else parse_time(until, now, "--until")

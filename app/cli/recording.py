@@ -116,7 +116,7 @@ def capture(
     from app.cli.progress import Step, steps
     from app.cli.store import open_database
     from app.core.errors import ConfigError
-    from app.store.queries import CallFilter
+    from app.store.queries.calls import CallFilter
     from app.store.suites import list_suites
 
     now = datetime.now(UTC)

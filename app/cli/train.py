@@ -122,7 +122,7 @@ async def _scored_calls(database: Database, since: str) -> Suite:
     from app.bench.capture import capture
     from app.cli.recording import parse_time
     from app.core.errors import ConfigError
-    from app.store.queries import CallFilter
+    from app.store.queries.calls import CallFilter
 
     first = parse_time(since, datetime.now(UTC), "--since")
     captured = (await capture(database, "calls", CallFilter(since=first), redact=lambda messages: messages)).suite

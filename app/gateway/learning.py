@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 
 from app.core.errors import HullspeedError
 from app.store.database import Database
-from app.store.queries import ScoredDecision, scored_decisions
+from app.store.queries.decided import ScoredDecision, scored_decisions
 from routers import Router
 from routers.base import LearningRouter
 

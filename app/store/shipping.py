@@ -2,7 +2,8 @@
 
 A line goes to Postgres as the JSON it was journalled as, and Postgres takes it apart. So this process spends next to
 nothing on a row, rows from memory and rows from disk go the same way, and a line written by an older version still
-ships: what it lacks becomes null. Rows that are there already are left alone, so a batch may be shipped twice.
+ships: what it lacks becomes null. Rows that are there already are left alone, so a batch may be shipped twice; only
+calls that were not there before are added up in `call_stats`.
 """
 
 from __future__ import annotations
@@ -12,7 +13,12 @@ from collections.abc import Sequence
 from typing import Literal
 
 import psycopg
+from psycopg.errors import CheckViolation
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.store.partitions import ensure
+from app.store.rollup import rolled_up
 
 Kind = Literal["call", "score"]
 
@@ -39,42 +45,73 @@ _USAGE_COLUMNS = (
     "prompt_tokens, completion_tokens, cached_tokens, cache_write_tokens, reasoning_tokens, usage_estimated"
 )
 
+
+def _answered(tokens: str) -> str:
+    return (
+        f"CASE WHEN w.attempt_count > 1 THEN a.{tokens} WHEN w.model IS NOT NULL THEN w.{tokens} END "
+        f"AS answered_{tokens}"
+    )
+
+
 _CALLS = f"""
 WITH incoming AS MATERIALIZED (
-  SELECT c.* FROM shipped_calls CROSS JOIN LATERAL json_to_record(line) AS c(
+  SELECT c.*, coalesce(json_array_length(attempts), 0) AS attempt_count
+  FROM shipped_calls CROSS JOIN LATERAL json_to_record(line) AS c(
     id uuid, started_at timestamptz, endpoint text, requested_model text, stream boolean, outcome text, status integer,
     latency double precision, source text, overhead double precision, time_to_first_token double precision, model text,
-    decision jsonb, attempts jsonb, usage jsonb, cost_usd numeric, run text, item text, session text,
+    decision json, attempts json, usage json, cost_usd numeric, run text, item text, session text,
     client_request_id text, error_type text, error_code text, error_message text, request_text text, reply_text text,
     prompt_hash text)
 ), written AS (
   INSERT INTO calls (
     id, started_at, endpoint, requested_model, stream, outcome, status, latency, source, overhead, time_to_first_token,
     model, router, router_version, reason, tradeoff, decision, {_USAGE_COLUMNS}, cost_usd, run, item, session,
-    client_request_id, error_type, error_code, error_message, request_text, reply_text, prompt_hash)
+    client_request_id, error_type, error_code, error_message, request_text, reply_text, prompt_hash, attempt_count)
   SELECT
     c.id, started_at, endpoint, requested_model, stream, outcome, status, latency, source, overhead,
-    time_to_first_token, left(model, {INDEXED_LETTERS}), left(decision->>'router', {INDEXED_LETTERS}),
-    decision->>'version', decision->>'reason', (decision->>'tradeoff')::double precision, decision, {_usage("c")},
-    cost_usd, left(run, {INDEXED_LETTERS}), item, left(session, {INDEXED_LETTERS}), client_request_id, error_type,
-    error_code, error_message, request_text, reply_text, prompt_hash
-  FROM incoming AS c LEFT JOIN LATERAL jsonb_to_record(c.usage) AS u({_USAGE}) ON true
-  ON CONFLICT (id) DO NOTHING
-)
-INSERT INTO attempts (
-  call_id, number, model, upstream, outcome, start_offset, latency, status, time_to_first_token, upstream_model,
-  {_USAGE_COLUMNS}, cost_usd, price, finish_reason, error)
-SELECT
-  c.id, a.number, a.model, a.upstream, a.outcome, a."offset", a.latency, a.status, a.time_to_first_token,
-  a.upstream_model, {_usage("a")}, a.cost_usd, a.price, a.finish_reason, a.error
-FROM incoming AS c CROSS JOIN LATERAL ROWS FROM (jsonb_to_recordset(c.attempts) AS (
-    model text, upstream text, outcome text, "offset" double precision, latency double precision, status integer,
-    time_to_first_token double precision, upstream_model text, usage jsonb, cost_usd numeric, price jsonb,
-    finish_reason text, error text)) WITH ORDINALITY AS a(
-    model, upstream, outcome, "offset", latency, status, time_to_first_token, upstream_model, usage, cost_usd, price,
-    finish_reason, error, number)
-  LEFT JOIN LATERAL jsonb_to_record(a.usage) AS u({_USAGE}) ON true
-ON CONFLICT (call_id, number) DO NOTHING
+    time_to_first_token, left(model, {INDEXED_LETTERS}), left(d.router, {INDEXED_LETTERS}), d.version, d.reason,
+    d.tradeoff, decision, {_usage("c")}, cost_usd, left(run, {INDEXED_LETTERS}), item, left(session, {INDEXED_LETTERS}),
+    client_request_id, left(error_type, {INDEXED_LETTERS}), error_code, error_message, request_text, reply_text,
+    prompt_hash, attempt_count
+  FROM incoming AS c
+    LEFT JOIN LATERAL json_to_record(c.decision) AS d(
+      router text, version text, reason text, tradeoff double precision) ON true
+    LEFT JOIN LATERAL json_to_record(c.usage) AS u({_USAGE}) ON true
+  ON CONFLICT DO NOTHING
+  RETURNING
+    calls.id, calls.started_at, calls.router, calls.model, calls.outcome, calls.source, calls.run, calls.latency,
+    calls.overhead, calls.prompt_tokens, calls.completion_tokens, calls.cached_tokens, calls.cost_usd,
+    calls.attempt_count
+), tried AS (
+  INSERT INTO attempts (
+    call_started_at, call_id, number, model, upstream, outcome, start_offset, latency, status, time_to_first_token,
+    upstream_model, {_USAGE_COLUMNS}, cost_usd, price, finish_reason, error)
+  SELECT
+    c.started_at, c.id, a.number, a.model, a.upstream, a.outcome, a."offset", a.latency, a.status,
+    a.time_to_first_token, a.upstream_model, {_usage("a")}, a.cost_usd, a.price, a.finish_reason, a.error
+  FROM incoming AS c CROSS JOIN LATERAL ROWS FROM (json_to_recordset(c.attempts) AS (
+      model text, upstream text, outcome text, "offset" double precision, latency double precision, status integer,
+      time_to_first_token double precision, upstream_model text, usage json, cost_usd numeric, price json,
+      finish_reason text, error text)) WITH ORDINALITY AS a(
+      model, upstream, outcome, "offset", latency, status, time_to_first_token, upstream_model, usage, cost_usd, price,
+      finish_reason, error, number)
+    LEFT JOIN LATERAL json_to_record(a.usage) AS u({_USAGE}) ON true
+  ON CONFLICT DO NOTHING
+), answers AS MATERIALIZED (
+  -- The answer's own tokens, where a call's are those of several attempts.
+  SELECT DISTINCT ON (c.id) c.id, coalesce(u.prompt_tokens, 0) AS prompt_tokens,
+    coalesce(u.cached_tokens, 0) AS cached_tokens, coalesce(u.completion_tokens, 0) AS completion_tokens
+  FROM incoming AS c
+    CROSS JOIN LATERAL ROWS FROM (json_to_recordset(c.attempts) AS (model text, outcome text, usage json))
+      WITH ORDINALITY AS a(model, outcome, usage, number)
+    CROSS JOIN LATERAL json_to_record(a.usage) AS u(
+      prompt_tokens bigint, completion_tokens bigint, cached_tokens bigint)
+  WHERE c.attempt_count > 1 AND a.model = c.model AND a.usage IS NOT NULL
+  ORDER BY c.id, a.outcome = 'ok' DESC, a.number DESC
+), answered AS (
+  SELECT w.*, {_answered("prompt_tokens")}, {_answered("cached_tokens")}, {_answered("completion_tokens")}
+  FROM written AS w LEFT JOIN answers AS a USING (id)
+), {rolled_up("answered")}
 """  # noqa: S608 -- only constants of this module are put in
 
 _SCORES = """
@@ -86,7 +123,10 @@ ON CONFLICT (id) DO NOTHING
 """
 
 _TABLES: dict[Kind, str] = {"call": "shipped_calls", "score": "shipped_scores"}
-_STATEMENTS: dict[Kind, str] = {"call": _CALLS, "score": _SCORES}
+_DAYS = """
+SELECT DISTINCT (CAST(line->>'started_at' AS timestamptz) AT TIME ZONE 'UTC')::date FROM shipped_calls
+WHERE line->>'started_at' IS NOT NULL
+"""
 
 # PostgreSQL's binary COPY format (documentation of COPY, "Binary Format"): header, tuples of one field, trailer.
 _HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
@@ -103,7 +143,19 @@ async def ship(connection: AsyncConnection, kind: Kind, rows: Sequence[bytes]) -
     table = _TABLES[kind]
     async with raw.cursor() as cursor:
         # Dropped at the commit rather than kept with the session: a pooler may hand the session to somebody else.
-        await cursor.execute(f"CREATE TEMP TABLE {table} (line json) ON COMMIT DROP".encode())
+        # Compiling a statement that runs for milliseconds would take a server longer than to run it.
+        await cursor.execute(f"SET LOCAL jit = off; CREATE TEMP TABLE {table} (line json) ON COMMIT DROP".encode())
         async with cursor.copy(f"COPY {table} FROM STDIN (FORMAT binary)".encode()) as copy:
             await copy.write(_HEADER + b"".join([_FIELD(1, len(row)) + row for row in rows]) + _TRAILER)
-    await connection.exec_driver_sql(_STATEMENTS[kind])
+    if kind == "score":
+        await connection.exec_driver_sql(_SCORES)
+        return
+    try:
+        async with connection.begin_nested():
+            await connection.exec_driver_sql(_CALLS)
+    except IntegrityError as error:
+        # The tables have no check of their own: a day has no partition yet, which happens once a day.
+        if not isinstance(error.orig, CheckViolation):
+            raise
+        await ensure(connection, [day for (day,) in await connection.exec_driver_sql(_DAYS)])
+        await connection.exec_driver_sql(_CALLS)

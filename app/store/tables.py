@@ -2,7 +2,8 @@
 
 Money is `numeric` without a precision, so a `Decimal` comes back as it went in. Quality and cost of recorded outcomes
 are `double precision`, which holds a Python float exactly. JSON that is only ever read back whole (messages, reports)
-is `json`, which keeps the text as it was written; JSON that is compared or looked into is `jsonb`.
+is `json`, which keeps the text as it was written; JSON that is compared or looked into is `jsonb`. Decisions and price
+snapshots are `json` though now and then looked into: taking them apart costs a batch of calls a third of its time.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ def _id(name: str, *, key: bool = False, nullable: bool = False) -> sa.Column[st
     return sa.Column(name, sa.Uuid(as_uuid=False), primary_key=key, nullable=nullable)
 
 
-def _time(name: str, *, nullable: bool = False) -> sa.Column[object]:
-    return sa.Column(name, sa.TIMESTAMP(timezone=True), nullable=nullable)
+def _time(name: str, *, key: bool = False, nullable: bool = False) -> sa.Column[object]:
+    return sa.Column(name, sa.TIMESTAMP(timezone=True), primary_key=key, nullable=nullable)
 
 
 def _tokens() -> list[sa.Column[int]]:
@@ -38,8 +39,8 @@ def _tokens() -> list[sa.Column[int]]:
 calls = sa.Table(
     "calls",
     metadata,
+    _time("started_at", key=True),  # first, so that the key is the order of every list of calls, and must hold the day
     _id("id", key=True),
-    _time("started_at"),
     sa.Column("endpoint", sa.Text, nullable=False),
     sa.Column("requested_model", sa.Text, nullable=False),
     sa.Column("stream", sa.Boolean, nullable=False),
@@ -54,7 +55,7 @@ calls = sa.Table(
     sa.Column("router_version", sa.Text),
     sa.Column("reason", sa.Text),
     sa.Column("tradeoff", sa.Double),
-    sa.Column("decision", JSONB(none_as_null=True)),
+    sa.Column("decision", JSON(none_as_null=True)),
     *_tokens(),
     sa.Column("usage_estimated", sa.Boolean),
     sa.Column("cost_usd", sa.Numeric),
@@ -68,19 +69,33 @@ calls = sa.Table(
     sa.Column("request_text", sa.Text),
     sa.Column("reply_text", sa.Text),
     sa.Column("prompt_hash", sa.Text),
+    sa.Column("attempt_count", sa.Integer, nullable=False),
+    postgresql_partition_by="RANGE (started_at)",
 )
-# Every list of calls is newest first and paged by (started_at, id), so each filter's index ends in that pair.
-sa.Index(None, calls.c.started_at, calls.c.id)
+# Every list of calls is newest first and paged by (started_at, id), so each filter's index ends in that pair. Most
+# calls are in none of the partial ones, and pay nothing for them.
+sa.Index(None, calls.c.id)
 sa.Index(None, calls.c.model, calls.c.started_at, calls.c.id)
 sa.Index(None, calls.c.router, calls.c.started_at, calls.c.id)
-sa.Index(None, calls.c.outcome, calls.c.started_at, calls.c.id)
+sa.Index(None, calls.c.outcome, calls.c.started_at, calls.c.id, postgresql_where=sa.text("outcome <> 'ok'"))
+sa.Index(None, calls.c.error_type, calls.c.started_at, calls.c.id, postgresql_where=calls.c.error_type.is_not(None))
 sa.Index(None, calls.c.run, calls.c.started_at, calls.c.id, postgresql_where=calls.c.run.is_not(None))
 sa.Index(None, calls.c.session, calls.c.started_at, calls.c.id, postgresql_where=calls.c.session.is_not(None))
+sa.Index(
+    "ix_calls_retried",
+    calls.c.started_at,
+    calls.c.id,
+    calls.c.attempt_count,
+    postgresql_where=sa.text("attempt_count > 1"),
+)
 
+# No foreign key to calls: both are written by one statement and dropped by the day, and the check would cost more than
+# the row.
 attempts = sa.Table(
     "attempts",
     metadata,
-    sa.Column("call_id", sa.Uuid(as_uuid=False), sa.ForeignKey("calls.id", ondelete="CASCADE"), primary_key=True),
+    _time("call_started_at", key=True),
+    _id("call_id", key=True),
     sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),  # from 1, in the order they began
     sa.Column("model", sa.Text, nullable=False),
     sa.Column("upstream", sa.Text, nullable=False),
@@ -93,9 +108,43 @@ attempts = sa.Table(
     *_tokens(),
     sa.Column("usage_estimated", sa.Boolean),
     sa.Column("cost_usd", sa.Numeric),
-    sa.Column("price", JSONB(none_as_null=True)),
+    sa.Column("price", JSON(none_as_null=True)),
     sa.Column("finish_reason", sa.Text),
     sa.Column("error", sa.Text),
+    postgresql_partition_by="RANGE (call_started_at)",
+)
+
+# What pages show of many calls: added up by the statement that writes them, in the same transaction. Each call counts
+# three times, for its minute, its hour and its day (UTC), so that any period is read from a few thousand rows.
+call_stats = sa.Table(
+    "call_stats",
+    metadata,
+    sa.Column("seconds", sa.Integer, primary_key=True, autoincrement=False),  # 60, 3600 or 86400
+    _time("began_at", key=True),
+    sa.Column("router", sa.Text, primary_key=True),  # "" where nothing was decided
+    sa.Column("model", sa.Text, primary_key=True),  # that answered; "" where none did
+    sa.Column("outcome", sa.Text, primary_key=True),
+    sa.Column("source", sa.Text, primary_key=True),
+    sa.Column("tagged", sa.Boolean, primary_key=True),  # part of a run
+    sa.Column("calls", sa.BigInteger, nullable=False),
+    sa.Column("attempts", sa.BigInteger, nullable=False),
+    sa.Column("latency", sa.Double, nullable=False),  # sums, as all that follow
+    sa.Column("overhead", sa.Double, nullable=False),
+    sa.Column("prompt_tokens", sa.BigInteger, nullable=False),
+    sa.Column("completion_tokens", sa.BigInteger, nullable=False),
+    sa.Column("cached_tokens", sa.BigInteger, nullable=False),
+    sa.Column("cost_usd", sa.Numeric, nullable=False),
+    sa.Column("unpriced", sa.BigInteger, nullable=False),  # calls with tokens and no known cost
+    # Of the calls that a model answered at a known cost, with the tokens of that answer alone: what another model would
+    # have cost in its place is reckoned from them.
+    sa.Column("compared_calls", sa.BigInteger, nullable=False),
+    sa.Column("compared_cost_usd", sa.Numeric, nullable=False),
+    sa.Column("compared_prompt_tokens", sa.BigInteger, nullable=False),
+    sa.Column("compared_cached_tokens", sa.BigInteger, nullable=False),
+    sa.Column("compared_completion_tokens", sa.BigInteger, nullable=False),
+    sa.Column("latency_counts", ARRAY(sa.Integer), nullable=False),  # see `app.store.histograms`
+    sa.Column("overhead_counts", ARRAY(sa.Integer), nullable=False),
+    postgresql_with={"fillfactor": 50},  # rows are updated again and again while their time lasts
 )
 
 # No foreign key to calls: a score may reach Postgres before its call does, because the two may come from different

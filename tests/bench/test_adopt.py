@@ -24,7 +24,7 @@ from app.bench.suite import Item, Recorded, Suite
 from app.core.errors import ConfigError, HullspeedError, NotFound
 from app.store import runs
 from app.store.database import Database
-from app.store.queries import scores_of
+from app.store.queries.runs import scores_of
 from tests.fakes.openai_server import FakeOpenAI
 from tests.fakes.replies import Answer, HttpError
 from tests.serving import Running, StartProxy, models

@@ -21,7 +21,7 @@ from app.core.types import Call, DecisionRecord
 from app.store import queries
 from app.store.database import Database
 from app.store.journal import Journal
-from app.store.queries import CallFilter
+from app.store.queries.calls import CallFilter
 from app.store.writer import Ledger
 from tests.fakes.openai_server import FakeOpenAI
 from tests.fakes.replies import Answer

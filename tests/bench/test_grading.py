@@ -24,7 +24,7 @@ from app.bench.suite import Item, Recorded, Suite
 from app.core.errors import ConfigError
 from app.store import runs
 from app.store.database import Database
-from app.store.queries import CallFilter
+from app.store.queries.calls import CallFilter
 from app.store.tables import scores
 from tests.fakes.openai_server import FakeOpenAI
 from tests.fakes.replies import Answer, HttpError

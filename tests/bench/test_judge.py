@@ -30,7 +30,7 @@ from app.bench.graders import (
 from app.bench.graders.judge import read_score, read_verdict
 from app.bench.suite import Item
 from app.core.errors import ConfigError
-from app.store.queries import CallFilter, count_calls
+from app.store.queries.calls import CallFilter, count_calls
 from tests.bench.test_graders import small
 from tests.fakes.openai_server import FakeOpenAI
 from tests.fakes.replies import Answer, HttpError

@@ -13,7 +13,7 @@ from app.bench import bundled, library
 from app.bench.local import recorded_catalog, recorded_upstream
 from app.store import migrate
 from app.store.database import Database
-from app.store.queries import count_calls
+from app.store.queries.calls import count_calls
 from benchmarks.killed import MODELS, House, killed_recording, killed_run, write_config
 from tests.serving import StartProxy
 

@@ -11,7 +11,7 @@ from msgspec.structs import astuple
 from app.bench.logged import Estimates, estimate_routers
 from app.core.errors import ConfigError, HullspeedError
 from app.store.database import Database
-from app.store.queries import CallFilter
+from app.store.queries.calls import CallFilter
 from routers import Candidate, Choice, Decision, Query, Reply, Router, registry
 from tests.fakes.openai_server import FakeOpenAI
 from tests.fakes.replies import Answer, HttpError

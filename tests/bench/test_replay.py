@@ -21,7 +21,7 @@ from app.bench.run import Target, replay, score
 from app.bench.suite import Item, Recorded, Suite
 from app.store import runs
 from app.store.database import Database
-from app.store.queries import CallFilter, count_calls
+from app.store.queries.calls import CallFilter, count_calls
 from app.store.tables import calls, scores
 from tests.serving import Running, StartProxy
 

@@ -8,10 +8,11 @@ import pytest
 from app.core.errors import InvalidRequest
 from app.core.metrics import Metrics
 from app.core.types import Attempt, Call, DecisionRecord, Price, Usage
-from app.store import queries, runs, suites
+from app.store import runs, suites
 from app.store.database import Database
 from app.store.journal import Journal
-from app.store.queries import CallFilter
+from app.store.queries.calls import CallFilter, LoggedCall, call_exists, count_calls, get_call, list_calls
+from app.store.queries.runs import run_predictions, run_prices, scores_of
 from app.store.runs import ResultRow
 from app.store.writer import Ledger
 from tests.store.samples import NOW, full_call, new_id, score, small_call
@@ -37,8 +38,8 @@ async def test_a_call_comes_back_as_it_was_recorded(database: Database, store) -
     full, small = full_call(), small_call()
     judged = [score(full.id), score(full.id, value=2 / 3, comment=None, created_at=NOW + timedelta(seconds=1))]
     await store(full, small, *judged)
-    assert await queries.get_call(database, full.id) == queries.LoggedCall(full, tuple(judged))
-    assert await queries.get_call(database, small.id) == queries.LoggedCall(small, ())
+    assert await get_call(database, full.id) == LoggedCall(full, tuple(judged))
+    assert await get_call(database, small.id) == LoggedCall(small, ())
 
 
 @pytest.mark.parametrize("cost", ["0", "1E-30", "0.100", "123456789012345678901234567890.123456789", "1E+3"])
@@ -54,11 +55,11 @@ async def test_money_is_exact(database: Database, store, cost: str) -> None:
     )
     call = full_call(cost_usd=Decimal(cost), attempts=(attempt,))
     await store(call)
-    found = await queries.get_call(database, call.id)
+    found = await get_call(database, call.id)
     assert found is not None
     assert found.call.cost_usd == found.call.attempts[0].cost_usd == Decimal(cost)
     assert found.call.attempts[0].price == attempt.price
-    (row,), _ = await queries.list_calls(database)
+    (row,) = (await list_calls(database)).rows
     assert row.cost_usd == Decimal(cost)
 
 
@@ -66,7 +67,7 @@ async def test_no_usage_is_not_no_tokens(database: Database, store) -> None:
     unknown, none = full_call(usage=None), full_call(usage=Usage())
     await store(unknown, none)
     for call in (unknown, none):
-        found = await queries.get_call(database, call.id)
+        found = await get_call(database, call.id)
         assert found is not None
         assert found.call.usage == call.usage
 
@@ -78,7 +79,7 @@ async def test_signs_that_postgres_refuses_are_replaced(database: Database, stor
     )
     judged = score(call.id, comment="\x00\ud83d")
     await store(call, judged)
-    found = await queries.get_call(database, call.id)
+    found = await get_call(database, call.id)
     assert found is not None
     assert (found.call.reply_text, found.call.request_text) == ("a\ufffdb\\u0000c", "\ufffdx")
     assert (found.call.session, found.call.error_code) == ("\ufffd", "\\\ufffd")
@@ -93,7 +94,7 @@ async def test_a_header_too_long_for_an_index_is_cut_short(database: Database, s
     long = "".join(random.Random(1).choices("abcdefghijklmnopqrstuvwxyzäöü€𝄞", k=100_000))
     call = full_call(session=long, run=long, model=long)
     await store(call)
-    rows, _ = await queries.list_calls(database, CallFilter(session=long[:512]))
+    rows = (await list_calls(database, CallFilter(session=long[:512]))).rows
     assert [row.id for row in rows] == [call.id]
 
 
@@ -105,8 +106,9 @@ async def test_pages_are_complete_while_calls_arrive(database: Database, store) 
     seen: list[str] = []
     cursor = None
     while True:
-        rows, cursor = await queries.list_calls(database, limit=8, cursor=cursor)
-        seen += [row.id for row in rows]
+        page = await list_calls(database, limit=8, cursor=cursor)
+        seen += [row.id for row in page.rows]
+        cursor = page.older
         if cursor is None:
             break
         await store(full_call(started_at=NOW + timedelta(days=1)))
@@ -127,32 +129,32 @@ async def test_filters(database: Database, store) -> None:
         (CallFilter(since=late.started_at), [late]),
         (CallFilter(until=late.started_at), [early]),
     ]:
-        rows, cursor = await queries.list_calls(database, wanted)
-        assert ([row.id for row in rows], cursor) == ([call.id for call in expected], None)
-        assert await queries.count_calls(database, wanted) == len(expected)
+        page = await list_calls(database, wanted)
+        assert ([row.id for row in page.rows], page.older) == ([call.id for call in expected], None)
+        assert await count_calls(database, wanted) == len(expected)
 
 
 async def test_what_is_not_there(database: Database, store) -> None:
     call = small_call()
     await store(call)
-    assert await queries.call_exists(database, call.id)
+    assert await call_exists(database, call.id)
     for unknown in (new_id(), "no id", ""):
-        assert not await queries.call_exists(database, unknown)
-        assert await queries.get_call(database, unknown) is None
+        assert not await call_exists(database, unknown)
+        assert await get_call(database, unknown) is None
 
 
 async def test_bad_pages_are_refused(database: Database) -> None:
     with pytest.raises(InvalidRequest, match="limit"):
-        await queries.list_calls(database, limit=0)
+        await list_calls(database, limit=0)
     for cursor in ("x", "AAAA", "bm90IGEgdGltZSB4"):
         with pytest.raises(InvalidRequest, match="cursor"):
-            await queries.list_calls(database, cursor=cursor)
+            await list_calls(database, cursor=cursor)
 
 
 async def test_scores_of_several_calls(database: Database, store) -> None:
     first, second, third = (score(call_id) for call_id in ("00000000-0000-0000-0000-000000000001", new_id(), new_id()))
     await store(first, second, third)  # their calls may come later
-    found = await queries.scores_of(database, [first.call_id, second.call_id, "no id"])
+    found = await scores_of(database, [first.call_id, second.call_id, "no id"])
     assert found == {first.call_id: [first], second.call_id: [second]}
 
 
@@ -173,7 +175,7 @@ async def test_what_a_runs_decisions_foretold_of_the_models_that_answered(databa
         ],
     )
     picked = next(ranked for ranked in call.decision.ranking if ranked.model == "small")
-    found = {one.item: (one.quality, one.cost) for one in await queries.run_predictions(database, suite_run.id)}
+    found = {one.item: (one.quality, one.cost) for one in await run_predictions(database, suite_run.id)}
     assert found == {"i": (picked.quality, picked.cost), "j": (None, None)}
 
 
@@ -184,5 +186,5 @@ async def test_prices_of_a_run_are_the_latest_it_was_billed_at(database: Databas
     late = full_call(run="r", started_at=NOW + timedelta(hours=1))
     attempt = msgspec.structs.replace(late.attempts[1], price=dearer)
     await store(full_call(run="r"), msgspec.structs.replace(late, attempts=(late.attempts[0], attempt)))
-    assert await queries.run_prices(database, "r") == {"small": dearer}  # large failed, and was not billed
-    assert await queries.run_prices(database, "other") == {}
+    assert await run_prices(database, "r") == {"small": dearer}  # large failed, and was not billed
+    assert await run_prices(database, "other") == {}

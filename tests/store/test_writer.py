@@ -16,10 +16,11 @@ import sqlalchemy as sa
 
 from app.core.errors import StoreUnavailable
 from app.core.metrics import Metrics
-from app.store import migrate, queries, writer
+from app.store import migrate, writer
 from app.store.database import Database
 from app.store.embedded import EmbeddedServer
 from app.store.journal import Journal, count
+from app.store.queries.calls import LoggedCall, get_call
 from app.store.writer import Ledger
 from tests.store.samples import full_call, new_id, score, small_call
 
@@ -30,7 +31,9 @@ from pathlib import Path
 from app.core.metrics import Metrics
 from app.store.database import Database
 from app.store.journal import Journal
+from app.store.queries.calls import LoggedCall, get_call
 from app.store.writer import Ledger
+from app.store.queries.calls import LoggedCall, get_call
 from tests.store.samples import full_call
 
 async def main():
@@ -149,7 +152,7 @@ async def test_a_batch_shipped_twice_gives_single_rows(database: Database, make,
     assert await ids(database) == [call.id]
     assert await ids(database, "scores") == [judged.id]
     assert await attempts_of(database) == 2
-    assert await queries.get_call(database, call.id) == queries.LoggedCall(call, ())
+    assert await get_call(database, call.id) == LoggedCall(call, ())
 
 
 async def test_flush_says_when_postgres_is_away(nowhere: Database, make, tmp_path: Path, caplog) -> None:

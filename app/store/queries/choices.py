@@ -1,0 +1,108 @@
+"""What a filter may be set to, and which model to compare with: read from sums, indexes and the newest calls."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import msgspec
+import sqlalchemy as sa
+
+from app.store.database import Database
+from app.store.partitions import bounds, days
+from app.store.rollup import DAY
+from app.store.tables import call_stats
+
+_RECENT_DAYS = 30
+_RECENT_CALLS = 20_000
+_MOST = 200
+
+
+class Choices(msgspec.Struct, frozen=True, kw_only=True):
+    """What occurs in the ledger."""
+
+    models: list[str]
+    """That answered, ever, in alphabetical order; so are those that follow."""
+    routers: list[str]
+    outcomes: list[str]
+    sources: list[str]
+    error_types: list[str]
+    """Of the last thirty days that have calls."""
+    runs: list[str]
+    """Tags of runs in these days, 200 at most."""
+    sessions: list[str]
+    """Of the newest 20,000 calls, the latest first, 200 at most."""
+
+
+class ExpectedQuality(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of how good a model is, from the newest decisions."""
+
+    model: str
+    predicted: float | None
+    """Mean of what routers predicted of it; None where they predict no quality."""
+    predictions: int
+    """Decisions that rank it."""
+    scored: float | None
+    """Mean score (named `quality`) of the newest scored calls that it answered; None where nobody judged it."""
+    scores: int
+
+
+# An index read in leaps (a recursive query in place of SKIP SCAN, as PostgreSQL's wiki on "Loose indexscan" has it):
+# as many probes as there are values, not as there are calls.
+_LEAPS = """
+WITH RECURSIVE found AS (
+  (SELECT {column} AS value FROM calls WHERE {column} IS NOT NULL AND started_at >= :since ORDER BY 1 LIMIT 1)
+  UNION ALL
+  SELECT (SELECT {column} FROM calls WHERE {column} > found.value AND started_at >= :since ORDER BY 1 LIMIT 1)
+  FROM found WHERE found.value IS NOT NULL
+)
+SELECT value FROM found WHERE value IS NOT NULL LIMIT :most
+"""
+_SUMMED = {"models": "model", "routers": "router", "outcomes": "outcome", "sources": "source"}
+_INDEXED = {"error_types": "error_type", "runs": "run"}
+_SESSIONS = sa.text("""
+SELECT session FROM (
+  SELECT session, started_at FROM calls WHERE started_at >= :since ORDER BY started_at DESC, id DESC LIMIT :calls
+) AS newest
+WHERE session IS NOT NULL GROUP BY session ORDER BY max(started_at) DESC, session LIMIT :most
+""")
+_QUALITIES = sa.text("""
+WITH decided AS (
+  SELECT decision FROM calls WHERE router IS NOT NULL AND source = 'live'
+  ORDER BY started_at DESC, id DESC LIMIT :calls
+), predicted AS (
+  SELECT r.model, avg(r.quality) AS predicted, count(*) AS predictions
+  FROM decided CROSS JOIN LATERAL json_to_recordset(decision->'ranking') AS r(model text, quality double precision)
+  GROUP BY r.model
+), newest AS (
+  SELECT call_id, value FROM scores WHERE name = 'quality' ORDER BY created_at DESC, id DESC LIMIT :calls
+), scored AS (
+  SELECT c.model, avg(s.value) AS scored, count(*) AS scores
+  FROM newest AS s JOIN calls AS c ON c.id = s.call_id WHERE c.model IS NOT NULL GROUP BY c.model
+)
+SELECT model, predicted, coalesce(predictions, 0) AS predictions, scored, coalesce(scores, 0) AS scores
+FROM predicted FULL JOIN scored USING (model) ORDER BY model
+""")
+
+
+async def choices(database: Database) -> Choices:
+    """What a filter may be set to. Raises `StoreUnavailable`."""
+    found: dict[str, list[str]] = {}
+    async with database.begin() as connection:
+        for name, column in _SUMMED.items():
+            value = call_stats.c[column]
+            query = sa.select(value).distinct().where(call_stats.c.seconds == DAY, value != "").order_by(value)
+            found[name] = list((await connection.execute(query)).scalars())
+        some = (await days(connection))[:_RECENT_DAYS]
+        given: dict[str, object] = {"since": bounds(some[-1])[0] if some else datetime.now(UTC), "most": _MOST}
+        for name, column in _INDEXED.items():
+            found[name] = list((await connection.execute(sa.text(_LEAPS.format(column=column)), given)).scalars())
+        given["calls"] = _RECENT_CALLS
+        found["sessions"] = list((await connection.execute(_SESSIONS, given)).scalars())
+    return Choices(**found)
+
+
+async def expected_qualities(database: Database, *, newest: int = 2000) -> list[ExpectedQuality]:
+    """Of each model that the `newest` live decisions rank or that answered one of the `newest` scored calls, in
+    alphabetical order: whoever is best of them is the best single model to compare with. Raises `StoreUnavailable`."""
+    async with database.begin() as connection:
+        return [ExpectedQuality(**row._mapping) for row in await connection.execute(_QUALITIES, {"calls": newest})]

@@ -1,0 +1,130 @@
+"""How long calls are kept: days that are over are dropped whole, which costs the same for ten rows as for ten million.
+
+What a run's report is made of stays: before its day is dropped, the calls that results point to, or that are tagged
+with a run that is in the ledger, are moved into a new, small partition of that day. Sums in `call_stats` stay for ever,
+but for those of single minutes.
+"""
+
+from __future__ import annotations
+
+import logging
+from datetime import UTC, date, datetime, time, timedelta
+
+import sqlalchemy as sa
+from psycopg.errors import LockNotAvailable
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.store import partitions
+from app.store.database import Database
+from app.store.partitions import PARTITIONED, partition
+from app.store.queries.overview import MINUTES_KEPT
+from app.store.rollup import MINUTE
+from app.store.tables import call_stats
+
+log = logging.getLogger(__name__)
+
+DAYS_AHEAD = 2
+"""Days whose partitions are made before their first row comes."""
+LOCK_SECONDS = 0.5
+"""The longest that a drop makes others wait: what still reads or writes then is let go on, and the day stays for the
+next time."""
+_SCORES_AT_ONCE = 10_000
+_KEPT = """
+CREATE TEMP TABLE kept_calls ON COMMIT DROP AS
+SELECT c.started_at, c.id FROM {partition} AS c
+WHERE c.id IN (SELECT call_id FROM results) OR c.run IN (SELECT id::text FROM runs)
+"""
+_COPY = """
+INSERT INTO kept_{partition} SELECT p.* FROM {partition} AS p
+JOIN kept_calls AS k ON k.started_at = p.{column} AND k.id = p.{key}
+"""
+_OLD_SCORES = sa.text("""
+DELETE FROM scores WHERE id IN (
+  SELECT s.id FROM scores AS s
+  WHERE s.created_at < :before AND NOT EXISTS (SELECT FROM calls AS c WHERE c.id = s.call_id)
+  ORDER BY s.created_at LIMIT :most
+)
+""")
+
+
+async def retain(
+    database: Database, keep_days: int | None, *, now: datetime | None = None, keep_runs: bool = True
+) -> list[date]:
+    """Make the partitions of the next days, and drop what is older than `keep_days` days; returns the days dropped.
+
+    To be called now and then by every process that serves; those that come second find nothing to do. `keep_days`: None
+    keeps all. Today is the first of the days kept. `keep_runs`: False drops the calls of runs too. A day that is being
+    read or written is left for the next time. Raises `StoreUnavailable`.
+    """
+    now = now or datetime.now(UTC)
+    today = now.astimezone(UTC).date()
+    async with database.begin() as connection:
+        await partitions.ensure(connection, [today + timedelta(days=ahead) for ahead in range(DAYS_AHEAD + 1)])
+        old = sa.and_(call_stats.c.seconds == MINUTE, call_stats.c.began_at < now - MINUTES_KEPT)
+        await connection.execute(sa.delete(call_stats).where(old))
+        existing = await partitions.days(connection)
+    if keep_days is None:
+        return []
+    first = today - timedelta(days=keep_days - 1)
+    dropped = []
+    for day in sorted(day for day in existing if day < first):
+        if await _drop(database, day, keep_runs=keep_runs):
+            dropped.append(day)
+    await _drop_scores(database, datetime.combine(first, time(), UTC))
+    return dropped
+
+
+async def _drop(database: Database, day: date, *, keep_runs: bool) -> bool:
+    """Drop a day, but for what runs need; False where nothing was to drop, or somebody was in the way."""
+    try:
+        async with database.begin() as connection:
+            await connection.execute(
+                sa.text("SELECT set_config('lock_timeout', :value, true), set_config('statement_timeout', '0', true)"),
+                {"value": f"{round(LOCK_SECONDS * 1000)}ms"},
+            )
+            return await _drop_locked(connection, day, keep_runs=keep_runs)
+    except OperationalError as error:
+        if not isinstance(error.orig, LockNotAvailable):
+            raise
+        log.info("The calls of %s are in use; they are dropped later", day)
+        return False
+
+
+async def _drop_locked(connection: AsyncConnection, day: date, *, keep_runs: bool) -> bool:
+    await partitions.lock(connection)
+    if day not in await partitions.days(connection):
+        return False
+    old = {table: partition(table, day) for table in PARTITIONED}
+    # No row may come between the copy and the drop.
+    await connection.exec_driver_sql(f"LOCK TABLE {', '.join(old.values())} IN SHARE ROW EXCLUSIVE MODE")
+    kept = 0
+    if keep_runs:
+        await connection.exec_driver_sql(_KEPT.format(partition=old["calls"]))
+        kept = (await connection.exec_driver_sql("SELECT count(*) FROM kept_calls")).scalar_one()
+        whole = (await connection.execute(sa.select(sa.func.count()).select_from(sa.table(old["calls"])))).scalar_one()
+        if whole and kept == whole:
+            return False
+    for table, column in PARTITIONED.items():
+        if kept:
+            await connection.exec_driver_sql(f"CREATE TABLE kept_{old[table]} (LIKE {table} INCLUDING ALL)")
+            await connection.exec_driver_sql(
+                _COPY.format(partition=old[table], column=column, key="id" if table == "calls" else "call_id")
+            )
+    # All that locks out others comes last, and takes no longer for many rows.
+    for table in PARTITIONED:
+        await connection.exec_driver_sql(f"ALTER TABLE {table} DETACH PARTITION {old[table]}")
+        await connection.exec_driver_sql(f"DROP TABLE {old[table]}")
+        if kept:
+            await connection.exec_driver_sql(f"ALTER TABLE kept_{old[table]} RENAME TO {old[table]}")
+            await partitions.attach(connection, table, day)
+    return True
+
+
+async def _drop_scores(database: Database, before: datetime) -> None:
+    """Scores given before a time, whose calls are gone; some at a time, so that no lock is held for long."""
+    while True:
+        async with database.begin() as connection:
+            done = await connection.execute(_OLD_SCORES, {"before": before, "most": _SCORES_AT_ONCE})
+        if done.rowcount < _SCORES_AT_ONCE:
+            return

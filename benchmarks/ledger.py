@@ -1,0 +1,487 @@
+"""The ledger at size: `python -m benchmarks.ledger [--calls 10000000]`.
+
+Loads calls of thirty days with their attempts by COPY into an embedded Postgres of its own, adds them up, and then
+times what the API and the pages ask: pages by every filter, common and rare, from the newest call and from the middle,
+both ways; single calls; the overview; the drop-downs. Then ships calls as the proxy does, beside all that is there: the
+rate, and the CPU time it takes this process. Ten million calls take 20 GB of disk and a quarter of an hour.
+
+Goals: a page in under 200 ms, the overview in under 50, 30,000 rows a second into the ledger at 6 µs CPU a row.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import multiprocessing
+import random
+import shutil
+import statistics
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import psutil  # type: ignore[import-untyped]
+import psycopg
+import sqlalchemy as sa
+
+from app.core.types import Attempt, Call, DecisionRecord, Price, RankedModel, Usage
+from app.store import migrate, partitions
+from app.store.database import Database
+from app.store.queries.calls import CallFilter, CallPage, get_call, list_calls
+from app.store.queries.choices import choices, expected_qualities
+from app.store.queries.overview import StatsFilter, overview
+from app.store.rollup import DAY, HOUR, MINUTE, rolled_up
+from app.store.shipping import ship
+
+DAYS = 30
+LOADERS = 3
+MODELS = ("small", "medium", "large", "fast", "thinking", "coder", "cheap", "seldom")
+MODEL_SHARES = np.array([0.35, 0.22, 0.1, 0.15, 0.05, 0.08, 0.04999, 0.00001])
+ROUTERS = ("knn", "ridge", "cascade", "none")
+ROUTER_SHARES = np.array([0.5, 0.3, 0.1, 0.1])
+OUTCOMES = ("ok", "error", "client_cancelled", "rejected", "truncated")
+OUTCOME_SHARES = np.array([0.975, 0.0125, 0.008, 0.0044, 0.0001])
+STATUS = dict(zip(OUTCOMES, (200, 502, 499, 400, 200), strict=True))
+ERRORS = {"error": "server_error", "rejected": "invalid_request_error", "truncated": "upstream_error"}
+WORDS = [
+    "the",
+    "model",
+    "was",
+    "asked",
+    "to",
+    "write",
+    "a",
+    "short",
+    "answer",
+    "about",
+    "boats",
+    "hulls",
+    "sails",
+    "and",
+    "the",
+    "wind",
+    "and",
+    "so",
+    "it",
+    "did",
+    "at",
+    "once",
+]
+PRICE = Price(Decimal("0.00000015"), Decimal("0.0000006"), source="litellm 1.106.2")
+PAGE = 100
+NULL = r"\N"
+NO_USAGE = "\t".join([NULL] * 6)
+TEXTS = 0.1
+"""Share of the calls whose reply is stored."""
+
+_CALLS = (
+    "started_at, id, endpoint, requested_model, stream, outcome, status, latency, source, overhead, "
+    "time_to_first_token, model, router, router_version, reason, tradeoff, decision, prompt_tokens, completion_tokens, cached_tokens, "
+    "cache_write_tokens, reasoning_tokens, usage_estimated, cost_usd, run, item, session, error_type, error_code, "
+    "error_message, reply_text, attempt_count"
+)
+_ATTEMPTS = (
+    "call_started_at, call_id, number, model, upstream, outcome, start_offset, latency, status, time_to_first_token, "
+    "upstream_model, prompt_tokens, completion_tokens, cached_tokens, cache_write_tokens, reasoning_tokens, "
+    "usage_estimated, cost_usd, price, finish_reason, error"
+)
+
+
+def ranking(rng: random.Random, model: str) -> tuple[RankedModel, ...]:
+    others = rng.sample([name for name in MODELS if name != model], 4)
+    return tuple(
+        RankedModel(name, rng.random(), rng.random() / 1000, 1.0 if name == model else 0.0) for name in (model, *others)
+    )
+
+
+def decisions(rng: random.Random) -> dict[tuple[int, int], list[str]]:
+    """Decisions as they are stored, some for each router and model."""
+    return {
+        (router, model): [
+            msgspec.json.encode(
+                DecisionRecord(
+                    router=name,
+                    version="1",
+                    reason="best utility",
+                    tradeoff=0.3,
+                    ranking=ranking(rng, MODELS[model]),
+                    seed=rng.getrandbits(40),
+                    duration=0.00012,
+                )
+            ).decode()
+            for _ in range(20)
+        ]
+        for router, name in enumerate(ROUTERS)
+        for model in range(len(MODELS))
+    }
+
+
+def day_of_calls(day: datetime, calls: int, rng: np.random.Generator) -> Iterator[tuple[str, str]]:
+    """A day's calls in order, each with its attempts, as lines of COPY's text format."""
+    stored = decisions(random.Random(day.timestamp()))
+    # More calls by day than by night.
+    hours = 1 + np.cos((np.arange(24) - 14) / 24 * 2 * np.pi) * 0.8
+    seconds = np.sort(rng.choice(24, calls, p=hours / hours.sum()) * 3600 + rng.random(calls) * 3600)
+    keys = rng.bytes(10 * calls).hex()
+    prompts, completions = rng.integers(20, 4000, calls).tolist(), rng.integers(1, 900, calls).tolist()
+    price = Decimal("0.00000015"), Decimal("0.0000006")
+    begin, price_text = day.timestamp(), msgspec.json.encode(PRICE).decode()
+    columns = (
+        seconds.tolist(),
+        rng.choice(len(MODELS), calls, p=MODEL_SHARES).tolist(),
+        rng.choice(len(ROUTERS), calls, p=ROUTER_SHARES).tolist(),
+        rng.choice(len(OUTCOMES), calls, p=OUTCOME_SHARES).tolist(),
+        rng.lognormal(0, 0.8, calls).tolist(),
+        rng.lognormal(-7.4, 0.4, calls).tolist(),
+        rng.random((calls, 4)).tolist(),
+    )
+    for place, (second, model, router, outcome_place, latency, overhead, drawn) in enumerate(
+        zip(*columns, strict=True)
+    ):
+        outcome, name = OUTCOMES[outcome_place], MODELS[model]
+        at = datetime.fromtimestamp(begin + second, UTC).isoformat()
+        noise = keys[20 * place : 20 * place + 18]
+        key = f"{int((begin + second) * 1000):012x}7{noise[:3]}8{noise[3:]}"
+        asked, said = prompts[place], completions[place]
+        failed = outcome in ("error", "rejected")
+        tries = 0 if outcome == "rejected" else 1 + (drawn[0] < 0.08) + (drawn[0] < 0.02) + (drawn[0] < 0.00005)
+        cost = NULL if failed else f"{price[0] * asked + price[1] * said:f}"
+        usage = NO_USAGE if failed else f"{asked}\t{said}\t0\t0\t0\tf"
+        in_run = drawn[1] < 0.03
+        run = f"run-{day:%d}-{int(drawn[1] * 100)}\titem-{place}" if in_run else "\\N\t\\N"
+        session = f"session-{int(drawn[2] * 5e6)}" if drawn[2] < 0.4 else NULL
+        error = f"{ERRORS[outcome]}\tupstream\tthe upstream said no" if outcome in ERRORS else "\\N\t\\N\t\\N"
+        reply = " ".join(WORDS[(place + step) % len(WORDS)] for step in range(60)) if drawn[3] < TEXTS else NULL
+        if drawn[3] < 1e-6:
+            reply += " narwhal"
+        decided = ROUTERS[router]
+        call = (
+            f"{at}\t{key}\t/v1/chat/completions\tauto\tt\t{outcome}\t{STATUS[outcome]}\t{latency}\t"
+            f"{'replay' if in_run else 'live'}\t{overhead}\t{latency / 3}\t{NULL if failed else name}\t{decided}\t1\t"
+            f"best utility\t0.3\t{stored[router, model][place % 20]}\t{usage}\t{cost}\t{run}\t{session}\t{error}\t"
+            f"{reply}\t{tries}\n"
+        )
+        tried = "".join(
+            f"{at}\t{key}\t{number}\t{MODELS[(model + 1) % 7]}\tdirect\terror\t0.0004\t0.2\t500\t\\N\t\\N\t\\N\t\\N\t\\N\t"
+            f"\\N\t\\N\t\\N\t\\N\t\\N\t\\N\tit failed\n"
+            for number in range(1, tries)
+        )
+        if tries:
+            tried += (
+                f"{at}\t{key}\t{tries}\t{name}\tdirect\t{'error' if failed else 'ok'}\t0.0004\t{latency}\t"
+                f"{STATUS[outcome]}\t{latency / 3}\t{name}-2025\t{usage}\t{cost}\t{price_text}\tstop\t\\N\n"
+            )
+        yield call, tried
+
+
+def load_day(
+    connection: psycopg.Connection, day: datetime, calls: int, rng: np.random.Generator, *, last: bool
+) -> None:
+    """COPY a day's rows and add them up, in one transaction."""
+    called, tried = [], []
+    for call, attempts in day_of_calls(day, calls, rng):
+        called.append(call)
+        tried.append(attempts)
+    cursor = connection.cursor()
+    for table, columns, lines in (("calls", _CALLS, called), ("attempts", _ATTEMPTS, tried)):
+        with cursor.copy(f"COPY {table} ({columns}) FROM STDIN".encode()) as copy:
+            for start in range(0, len(lines), 10_000):
+                copy.write("".join(lines[start : start + 10_000]))
+    # Minutes are kept for two days only.
+    widths = (MINUTE, HOUR, DAY) if last else (HOUR, DAY)
+    answered = ", ".join(
+        f"CASE WHEN model IS NOT NULL THEN {kind} END AS answered_{kind}"
+        for kind in ("prompt_tokens", "cached_tokens", "completion_tokens")
+    )
+    that_day = f"SELECT *, {answered} FROM {partitions.partition('calls', day.date())}"
+    cursor.execute(
+        f"SET LOCAL work_mem = '256MB'; WITH that_day AS ({that_day}), {rolled_up('that_day', widths)}".encode()
+    )
+    connection.commit()
+
+
+def load_days(url: str, days: Sequence[tuple[datetime, int, bool]], seed: int) -> None:
+    """What one of the loading processes does."""
+    rng = np.random.default_rng(seed)
+    with psycopg.connect(url) as connection:
+        connection.execute("SET synchronous_commit = off")
+        for day, count, last in days:
+            load_day(connection, day, count, rng, last=last)
+
+
+async def load(database: Database, url: str, calls: int, today: datetime) -> None:
+    days = [today - timedelta(days=back) for back in reversed(range(DAYS))]
+    counts = [calls * (place + 1) // DAYS - calls * place // DAYS for place in range(DAYS)]
+    async with database.begin() as connection:
+        await partitions.ensure(connection, [day.date() for day in days])
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("ALTER SYSTEM SET max_wal_size = '8GB'")  # while it loads
+        connection.execute("SELECT pg_reload_conf()")
+        begun = time.perf_counter()
+        some = [(day, count, place >= DAYS - 2) for place, (day, count) in enumerate(zip(days, counts, strict=True))]
+        context = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(LOADERS, mp_context=context) as pool:
+            for done in [pool.submit(load_days, url, some[place::LOADERS], place) for place in range(LOADERS)]:
+                await asyncio.wrap_future(done)
+        seconds = time.perf_counter() - begun
+        print(f"loaded {calls:,} calls in {seconds:,.0f} s: {calls / seconds:,.0f} calls/s, made and added up as well")
+        connection.execute("ALTER SYSTEM RESET max_wal_size")
+        connection.execute("SELECT pg_reload_conf()")
+        begun = time.perf_counter()
+        connection.execute("VACUUM (ANALYZE)")
+        print(f"vacuumed and analysed, as autovacuum does in time, in {time.perf_counter() - begun:,.0f} s", flush=True)
+
+
+async def print_sizes(database: Database) -> None:
+    query = sa.text("""
+SELECT substring(t.relname, '^[a-z_]*[a-z]') AS name, sum(s.n_live_tup) AS rows,
+  sum(pg_table_size(t.oid)) / 1e9 AS heap, sum(pg_indexes_size(t.oid)) / 1e9 AS indexes
+FROM pg_class AS t JOIN pg_stat_user_tables AS s ON s.relid = t.oid
+WHERE t.relname ~ '^(calls|attempts)_|^call_stats$' GROUP BY 1 ORDER BY 3 DESC
+""")
+    indexes = sa.text("""
+SELECT regexp_replace(indexrelname, '^calls_\\d+_', '') AS name, sum(pg_relation_size(indexrelid)) / 1e9 AS size
+FROM pg_stat_user_indexes WHERE relname ~ '^calls_' GROUP BY 1 ORDER BY 2 DESC
+""")
+    print(f"\n{'table':12}{'rows':>14}{'heap GB':>10}{'index GB':>10}")
+    async with database.begin() as connection:
+        for row in await connection.execute(query):
+            print(f"{row.name:12}{int(row.rows):14,}{row.heap:10.2f}{row.indexes:10.2f}")
+        for row in await connection.execute(indexes):
+            print(f"  index {row.name:34}{row.size:6.2f} GB")
+
+
+async def timed(name: str, ask: Callable[[int], Awaitable[object]], times: int = 20, *, goal: float) -> None:
+    """Print the median and the worst of `times` different questions, in ms."""
+    spent, said = [], ""
+    for place in range(times):
+        begun = time.perf_counter()
+        answer = await ask(place)
+        spent.append((time.perf_counter() - begun) * 1000)
+        if isinstance(answer, CallPage):
+            said = f"{len(answer.rows)} rows" + (f", back to {answer.searched_to:%d %b}" if answer.searched_to else "")
+    sign = "" if max(spent) <= goal else "  OVER THE GOAL"
+    print(f"{name:44}{statistics.median(spent):9.1f}{max(spent):9.1f}   {said}{sign}", flush=True)
+
+
+async def pages(database: Database, today: datetime) -> None:
+    """Every filter from the newest call, then from anywhere, then back towards the newer."""
+    rng = random.Random(1)
+
+    def anywhere() -> datetime:
+        return today - timedelta(days=rng.random() * (DAYS - 1))
+
+    filters: dict[str, Callable[[], CallFilter]] = {
+        "no filter": CallFilter,
+        "a common model": lambda: CallFilter(model="small"),
+        "a rare model (1 in 100,000)": lambda: CallFilter(model="seldom"),
+        "no such model": lambda: CallFilter(model="unknown"),
+        "a router": lambda: CallFilter(router="cascade"),
+        "router and model": lambda: CallFilter(router="cascade", model="coder"),
+        "router and rare model": lambda: CallFilter(router="ridge", model="seldom"),
+        "outcome ok": lambda: CallFilter(outcome="ok"),
+        "outcome truncated (1 in 10,000)": lambda: CallFilter(outcome="truncated"),
+        "error type and router": lambda: CallFilter(error_type="server_error", router="cascade"),
+        "a session": lambda: CallFilter(session=f"session-{rng.randrange(2_000_000)}"),
+        "a run": lambda: CallFilter(run=f"run-{rng.randrange(1, 29):02}-{rng.randrange(3)}"),
+        "replays": lambda: CallFilter(source="replay"),
+        "3 attempts or more": lambda: CallFilter(min_attempts=3),
+        "4 attempts or more (1 in 20,000)": lambda: CallFilter(min_attempts=4),
+        "latency of 3 s or more (8 %)": lambda: CallFilter(min_latency=3.0),
+        "latency of 25 s or more (1 in 30,000)": lambda: CallFilter(min_latency=25.0),
+        "cost between": lambda: CallFilter(min_cost_usd=0.0005, max_cost_usd=0.00051),
+        "cost that none has": lambda: CallFilter(min_cost_usd=1.0),
+        "a frequent word": lambda: CallFilter(text="hulls sails"),
+        "a rare word": lambda: CallFilter(text="narwhal"),
+        "model, outcome and a day": lambda: CallFilter(
+            model="large", outcome="error", since=(day := anywhere()), until=day + timedelta(days=1)
+        ),
+    }
+    print(f"\n{'a page of ' + str(PAGE) + ' calls':44}{'median':>9}{'worst ms':>9}")
+    for name, make in filters.items():
+        await timed(f"{name}", lambda _, make=make: list_calls(database, make(), limit=PAGE), goal=200)  # type: ignore[misc]
+        cursors = []
+        for _ in range(20):
+            wanted = make()
+            start = msgspec.structs.replace(wanted, until=wanted.until or anywhere())
+            cursors.append((wanted, await list_calls(database, start, limit=PAGE)))
+        await timed(
+            "  deep, older",
+            lambda place, cursors=cursors: list_calls(  # type: ignore[misc]
+                database, cursors[place][0], limit=PAGE, cursor=cursors[place][1].older
+            ),
+            goal=200,
+        )
+        await timed(
+            "  deep, newer",
+            lambda place, cursors=cursors: list_calls(  # type: ignore[misc]
+                database, cursors[place][0], limit=PAGE, cursor=cursors[place][1].newer
+            ),
+            goal=200,
+        )
+
+
+async def others(database: Database, now: datetime, today: datetime) -> None:
+    rng = random.Random(2)
+    known: list[str] = []
+    for _ in range(20):
+        until = today - timedelta(days=rng.random() * (DAYS - 1))
+        known += [row.id for row in (await list_calls(database, CallFilter(until=until), limit=1)).rows]
+    print(f"\n{'otherwise':44}{'median':>9}{'worst ms':>9}")
+    await timed("a call whole", lambda place: get_call(database, known[place]), goal=50)
+    await timed("a call that is not there", lambda place: get_call(database, known[place][:-6] + "abcdef"), goal=50)
+    for name, back in (("an hour", 1), ("a day", 24), ("a week", 168), ("thirty days", 720)):
+        await timed(
+            f"overview of {name}",
+            lambda _, back=back: overview(database, now - timedelta(hours=back), now),  # type: ignore[misc]
+            goal=50,
+        )
+    await timed("overview of all", lambda _: overview(database), goal=50)
+    live = StatsFilter(source="live", router="knn")
+    await timed("overview of a router's live calls", lambda _: overview(database, None, now, live), goal=50)
+    await timed("drop-downs", lambda _: choices(database), goal=200)
+    await timed("expected qualities", lambda _: expected_qualities(database), goal=200)
+
+
+def server_seconds(folder: Path) -> float:
+    """CPU time of all the server's processes."""
+    server = psutil.Process(int((folder / "postgres" / "postmaster.pid").read_text().split()[0]))
+    return sum(sum(process.cpu_times()[:2]) for process in (server, *server.children()))
+
+
+def line(rng: random.Random, at: datetime) -> bytes:
+    """A call as the journal holds it, about 1.8 kB."""
+    model, router = rng.choice(MODELS[:7]), rng.choice(ROUTERS)
+    usage = Usage(rng.randrange(20, 4000), rng.randrange(1, 900))
+    cost = PRICE.input * usage.prompt_tokens + PRICE.output * usage.completion_tokens
+    latency = rng.lognormvariate(0, 0.8)
+    answer = Attempt(
+        model=model,
+        upstream="direct",
+        outcome="ok",
+        offset=0.0004,
+        latency=latency,
+        status=200,
+        time_to_first_token=latency / 3,
+        upstream_model=f"{model}-2025",
+        usage=usage,
+        cost_usd=cost,
+        price=PRICE,
+        finish_reason="stop",
+    )
+    failed = Attempt(
+        model=rng.choice(MODELS), upstream="direct", outcome="error", offset=0.0003, latency=0.2, status=500, error="no"
+    )
+    call = Call(
+        id=f"{int(at.timestamp() * 1000):012x}7{rng.getrandbits(12):03x}8{rng.getrandbits(60):015x}",
+        started_at=at,
+        endpoint="/v1/chat/completions",
+        requested_model="auto",
+        stream=True,
+        outcome="ok",
+        status=200,
+        latency=latency,
+        overhead=rng.lognormvariate(-7.4, 0.4),
+        time_to_first_token=latency / 3,
+        model=model,
+        decision=DecisionRecord(
+            router=router,
+            version="1",
+            reason="best utility",
+            tradeoff=0.3,
+            ranking=ranking(rng, model),
+            seed=rng.getrandbits(40),
+            duration=0.00012,
+        ),
+        attempts=(failed, answer) if rng.random() < 0.08 else (answer,),
+        usage=usage,
+        cost_usd=cost,
+        session=f"session-{rng.randrange(1000)}" if rng.random() < 0.4 else None,
+    )
+    return msgspec.json.encode(call)
+
+
+async def shipping(database: Database, calls: int, folder: Path) -> None:
+    """Ship calls as the ledger's writer does, one batch after the other, and with two connections at once."""
+    rng = random.Random(3)
+    lines = [line(rng, datetime.now(UTC)) for _ in range(5_000)]
+    heads = ("calls/s", "rows/s", "CPU-µs a call", "a row", "server's a call")
+    print(f"\n{'shipped (a row: a call or an attempt)':40}" + "".join(f"{head:>16}" for head in heads))
+
+    async def send(rows: int, batches: int) -> None:
+        for _ in range(batches):
+            # The same but for their ids and times: made before the clock runs, below.
+            batch = ready.pop()
+            assert len(batch) == rows
+            async with database.begin() as connection:
+                await ship(connection, "call", batch)
+
+    for rows, connections in ((500, 1), (2_000, 1), (500, 2), (2_000, 2)):
+        ready = [_renewed(lines, rows, rng) for _ in range(calls // rows)]
+        batches = len(ready) // connections
+        sent, tried = rows * batches * connections, await _attempts(database)
+        begun, cpu, served = time.perf_counter(), time.process_time(), server_seconds(folder)
+        await asyncio.gather(*(send(rows, batches) for _ in range(connections)))
+        seconds, cpu = time.perf_counter() - begun, time.process_time() - cpu
+        served = server_seconds(folder) - served
+        written = sent + await _attempts(database) - tried
+        figures = (
+            f"{sent / seconds:16,.0f}{written / seconds:16,.0f}{cpu / sent * 1e6:16.2f}{cpu / written * 1e6:16.2f}"
+        )
+        name = f"{rows:,} calls a batch, {connections} connections"
+        print(f"{name:40}{figures}{served / sent * 1e6:16.1f}", flush=True)
+
+
+def _renewed(lines: list[bytes], rows: int, rng: random.Random) -> list[bytes]:
+    """So many of the lines, as calls that began just now."""
+    at = datetime.now(UTC)
+    renewed = []
+    for old in rng.choices(lines, k=rows):
+        key = f"{int(at.timestamp() * 1000):012x}7{rng.getrandbits(12):03x}8{rng.getrandbits(60):015x}".encode()
+        begin = old.index(b'"id":"') + 6
+        renewed.append(old[:begin] + key + old[begin + 32 :])
+    return renewed
+
+
+async def _attempts(database: Database) -> int:
+    async with database.begin() as connection:
+        table = partitions.partition("attempts", datetime.now(UTC).date())
+        return int((await connection.execute(sa.text(f"SELECT count(*) FROM {table}"))).scalar_one())
+
+
+async def main(calls: int, shipped: int, folder: Path) -> None:
+    database = Database(None, folder)
+    await database.open()
+    try:
+        await migrate.upgrade(database)
+        now = datetime.now(UTC)
+        today = now.replace(hour=0, minute=0, second=0, microsecond=0)
+        url = database.engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
+        await load(database, url, calls, today)
+        await print_sizes(database)
+        await pages(database, today)
+        await others(database, now, today)
+        await shipping(database, shipped, folder)
+    finally:
+        await database.close()
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--calls", type=int, default=10_000_000, help="calls to load")
+    parser.add_argument("--ship", type=int, default=50_000, help="calls to ship for each rate")
+    parser.add_argument(
+        "--folder", type=Path, help="where the database is made and removed; by default a temporary one"
+    )
+    arguments = parser.parse_args()
+    place = Path(tempfile.mkdtemp(prefix="hs-", dir=arguments.folder))
+    try:
+        asyncio.run(main(arguments.calls, arguments.ship, place))
+    finally:
+        shutil.rmtree(place)
