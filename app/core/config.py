@@ -31,10 +31,15 @@ class Rates(BaseModel):
     model_config = ConfigDict(extra="allow", frozen=True, protected_namespaces=())
 
     input_cost_per_token: Rate | None = None
+    """USD."""
     output_cost_per_token: Rate | None = None
+    """USD; one of the two without the other is refused."""
     cache_read_input_token_cost: Rate | None = None
+    """USD; without it, cached tokens cost what input costs."""
     cache_creation_input_token_cost: Rate | None = None
+    """USD; without it, what input costs."""
     output_cost_per_reasoning_token: Rate | None = None
+    """USD; without it, what output costs."""
     base_model: str | None = None
     """litellm's name of the model whose prices and limits hold, where `model` is the name of a deployment."""
 
@@ -102,7 +107,9 @@ class ModelEntry(BaseModel):
     model_name: Annotated[str, Field(min_length=1)]
     """The name clients and routers use."""
     litellm_params: LitellmParams
+    """The model, and how to reach it."""
     model_info: ModelInfo = ModelInfo()
+    """What it costs and can do, where the price map does not know it."""
 
 
 class RouterConfig(BaseModel):
@@ -199,6 +206,7 @@ class RoutingConfig(BaseModel):
     queue_seconds: Annotated[float, Field(ge=0)] = 1.0
     """Seconds a call waits for a place."""
     routers: dict[str, RouterConfig] = {}
+    """Routers by the name behind `auto/`."""
     embedding: EmbeddingConfig | None = None
     """For routers that were trained with sentence embeddings; no other asks for any."""
 
