@@ -57,6 +57,7 @@ from app.gateway.upstream import Upstream
 from app.store.database import Database
 from app.store.journal import Journal
 from app.store.kept import KeptReplies
+from app.store.retention import retain_hourly
 from app.store.writer import Ledger
 from routers import Router
 from routers.artifacts import MANIFEST
@@ -448,10 +449,12 @@ async def serve(proxy: Proxy, sock: socket.socket, *, on_ready: Callable[[str], 
         await server.listening.wait()
         on_ready(url)
         watch = asyncio.create_task(proxy.watch())
+        retain = asyncio.create_task(retain_hourly(proxy.database, lambda: proxy.config.ledger))
         try:
             await task
         finally:
             watch.cancel()
+            retain.cancel()
 
 
 @contextlib.asynccontextmanager

@@ -82,9 +82,9 @@ TEXTS = 0.1
 
 _CALLS = (
     "started_at, id, endpoint, requested_model, stream, outcome, status, latency, source, overhead, "
-    "time_to_first_token, model, router, router_version, reason, tradeoff, decision, prompt_tokens, completion_tokens, cached_tokens, "
-    "cache_write_tokens, reasoning_tokens, usage_estimated, cost_usd, run, item, session, error_type, error_code, "
-    "error_message, reply_text, attempt_count"
+    "time_to_first_token, model, router, router_version, reason, tradeoff, decision, prompt_tokens, completion_tokens, "
+    "cached_tokens, cache_write_tokens, reasoning_tokens, usage_estimated, cost_usd, run, item, session, error_type, "
+    "error_code, error_message, reply_text, attempt_count"
 )
 _ATTEMPTS = (
     "call_started_at, call_id, number, model, upstream, outcome, start_offset, latency, status, time_to_first_token, "
@@ -168,8 +168,8 @@ def day_of_calls(day: datetime, calls: int, rng: np.random.Generator) -> Iterato
             f"{reply}\t{tries}\n"
         )
         tried = "".join(
-            f"{at}\t{key}\t{number}\t{MODELS[(model + 1) % 7]}\tdirect\terror\t0.0004\t0.2\t500\t\\N\t\\N\t\\N\t\\N\t\\N\t"
-            f"\\N\t\\N\t\\N\t\\N\t\\N\t\\N\tit failed\n"
+            f"{at}\t{key}\t{number}\t{MODELS[(model + 1) % 7]}\tdirect\terror\t0.0004\t0.2\t500\t{NULL}\t{NULL}\t"
+            f"{NO_USAGE}\t{NULL}\t{NULL}\t{NULL}\tit failed\n"
             for number in range(1, tries)
         )
         if tries:
@@ -463,7 +463,8 @@ async def main(calls: int, shipped: int, folder: Path) -> None:
         now = datetime.now(UTC)
         today = now.replace(hour=0, minute=0, second=0, microsecond=0)
         url = database.engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
-        await load(database, url, calls, today)
+        if not (await list_calls(database, limit=1)).rows:
+            await load(database, url, calls, today)
         await print_sizes(database)
         await pages(database, today)
         await others(database, now, today)
@@ -476,12 +477,11 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--calls", type=int, default=10_000_000, help="calls to load")
     parser.add_argument("--ship", type=int, default=50_000, help="calls to ship for each rate")
-    parser.add_argument(
-        "--folder", type=Path, help="where the database is made and removed; by default a temporary one"
-    )
+    parser.add_argument("--folder", type=Path, help="keep the database here, and use the one that is here already")
     arguments = parser.parse_args()
-    place = Path(tempfile.mkdtemp(prefix="hs-", dir=arguments.folder))
+    place = arguments.folder or Path(tempfile.mkdtemp(prefix="hs-"))
     try:
         asyncio.run(main(arguments.calls, arguments.ship, place))
     finally:
-        shutil.rmtree(place)
+        if arguments.folder is None:
+            shutil.rmtree(place)

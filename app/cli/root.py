@@ -30,6 +30,7 @@ app.command("migrate")(ledger.migrate)
 app.command("stats")(stats.stats)
 app.add_typer(calls.app, name="calls")
 app.add_typer(bench.app, name="bench")
+app.add_typer(ledger.app, name="ledger")
 
 
 def _version(wanted: bool) -> None:

@@ -222,6 +222,10 @@ class LedgerConfig(BaseModel):
     """`none` survives a crash of the process, `interval` loses at most a second in a power cut, `always` nothing."""
     journal_max_bytes: Annotated[int, Field(gt=0)] = 1024 * 1024 * 1024
     """Most bytes that wait on disk while Postgres is away; beyond it rows are refused, loudly."""
+    retention_days: Annotated[int | None, Field(gt=0)] = None
+    """Days for which calls, their attempts and scores are kept, today included; by default all are. Their sums stay."""
+    retain_runs: bool = True
+    """Keep the calls of runs for ever, which their reports need; false drops them with their day."""
     idempotency_seconds: Annotated[float, Field(ge=0)] = 86400.0
     """How long the reply to a request with an `Idempotency-Key` is kept; 0: the header is of no effect."""
 

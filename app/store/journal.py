@@ -4,10 +4,14 @@ A folder of segments: files of one row a line, `C` or `S` (call or score) before
 segment of its own, one `write` a row, and holds a lock on it that ends with the process, however that ends. So a
 segment whose lock can be taken is what a dead process left, and a last line without a newline is a row whose writing
 was cut off. A segment is removed once all its rows are in Postgres.
+
+The size limit is the folder's, over all processes that write to it. Each knows its own bytes exactly and looks at the
+others' once a second, so together they may pass the limit by what they write in a second.
 """
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import logging
 import os
@@ -26,17 +30,25 @@ log = logging.getLogger(__name__)
 
 Fsync = Literal["none", "interval", "always"]
 """When rows are forced to the disk itself: `none`: left to the kernel (a killed process loses nothing, a machine that
-loses power may lose some seconds); `interval`: about once a second; `always`: every row, before `append` returns, which
-costs each call a disk's write latency."""
+loses power may lose what came in the last half minute); `interval`: about once a second; `always`: every row, before
+`append` returns, which costs each call a disk's write latency."""
 
 SUFFIX = ".rows"
 REFUSED = "refused"
+_REFUSED_ROWS = "rows.jsonl"
 MAX_ADOPTED = 64
 _BLOCK = 1 << 20
 
 
 class JournalFull(HullspeedError):
     """The journal has reached its size limit."""
+
+
+class RefusedRow(msgspec.Struct, frozen=True):
+    """A row that was put aside, and what Postgres said of it."""
+
+    error: str
+    row: str
 
 
 @dataclass(eq=False)
@@ -71,12 +83,14 @@ class Journal:
     """The segments this process holds. All of it belongs to one thread, but `adopt` and `sync` may run in another."""
 
     def __init__(self, folder: Path, *, max_bytes: int, fsync: Fsync = "none") -> None:
-        """`max_bytes` bounds what this process holds on disk."""
+        """`max_bytes` bounds what waits in the folder, whichever process wrote it."""
         self.folder = folder
         self._max_bytes = max_bytes
         self._fsync = fsync
         self._held: list[Segment] = []
         self._open: Segment | None = None
+        self._sealed_bytes = 0
+        self._elsewhere = 0
         self._cut_off = False
 
     @property
@@ -85,7 +99,7 @@ class Journal:
 
     @property
     def waiting_bytes(self) -> int:
-        return sum(segment.size for segment in self._held)
+        return self._sealed_bytes + self.size
 
     @property
     def size(self) -> int:
@@ -109,18 +123,17 @@ class Journal:
         segment = self._open
         if segment is None:
             raise OSError("the journal is closed")
-        if self.waiting_bytes + len(line) >= self._max_bytes:
-            raise JournalFull(f"the journal in {self.folder} has reached its limit of {self._max_bytes:,} bytes")
-        # Set apart from the remains of a row that the disk took only in part.
-        whole = b"\n" + line + b"\n" if self._cut_off else line + b"\n"
-        written = 0
-        try:
-            written = os.write(segment.fd, whole)
-        finally:
-            self._cut_off = written < len(whole)
-            segment.size += written
         if self._cut_off:
+            self._mend(segment)
+        whole = line + b"\n"
+        if self._sealed_bytes + self._elsewhere + segment.size + len(whole) > self._max_bytes:
+            raise JournalFull(f"the journal in {self.folder} has reached its limit of {self._max_bytes:,} bytes")
+        written = os.write(segment.fd, whole)
+        if written < len(whole):
+            self._cut_off = True
+            self._mend(segment)
             raise OSError("the disk took a row only in part")
+        segment.size += written
         segment.rows += 1
         if self._fsync == "always":
             os.fsync(segment.fd)
@@ -132,6 +145,7 @@ class Journal:
         if sealed is None or not sealed.size:
             return None
         self._begin()
+        self._weigh()
         return sealed
 
     def adopt(self) -> list[Segment]:
@@ -151,13 +165,25 @@ class Journal:
                 adopted.append(segment)
             else:
                 self.remove(segment)
+        self._weigh()
         return adopted
+
+    def look_around(self) -> None:
+        """Learn how much of the limit other processes take. Blocks for microseconds a segment; may run in a thread."""
+        mine = {segment.path.name for segment in self._held}
+        total = 0
+        # A segment that goes away meanwhile takes nothing.
+        with contextlib.suppress(FileNotFoundError), os.scandir(self.folder) as entries:
+            for entry in entries:
+                if entry.name.endswith(SUFFIX) and entry.name not in mine:
+                    with contextlib.suppress(FileNotFoundError):
+                        total += entry.stat().st_size
+        self._elsewhere = total
 
     def remove(self, segment: Segment) -> None:
         """Delete a segment whose rows are in Postgres. Raises `OSError`; it is held still then."""
         segment.path.unlink(missing_ok=True)
-        self._held.remove(segment)
-        os.close(segment.fd)
+        self._let_go(segment)
 
     def sync(self) -> None:
         """Force what was written to the disk, for the policy `interval`. Blocks; may run in a thread."""
@@ -178,24 +204,36 @@ class Journal:
 
     def close(self) -> None:
         """Let go of all segments; what they hold stays on disk for the next start."""
-        self._open = None
         for segment in list(self._held):
             if segment.size:
-                self._held.remove(segment)
-                os.close(segment.fd)
+                self._let_go(segment)
             else:
                 self.remove(segment)
+        self._open = None
 
     def refuse(self, line: bytes, error: str) -> None:
         """Put aside a row that Postgres will not have, for a person to look at. Raises `OSError`."""
-        folder = self.folder / REFUSED
-        folder.mkdir(exist_ok=True, mode=0o700)
-        entry = {"error": error, "row": line.decode(errors="replace")}
-        fd = os.open(folder / "rows.jsonl", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        try:
-            os.write(fd, msgspec.json.encode(entry) + b"\n")
-        finally:
-            os.close(fd)
+        entry = RefusedRow(error, line.decode(errors="replace"))
+        with _refused_folder(self.folder) as folder:
+            fd = os.open(folder / _REFUSED_ROWS, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+            try:
+                os.write(fd, msgspec.json.encode(entry) + b"\n")
+            finally:
+                os.close(fd)
+
+    def _let_go(self, segment: Segment) -> None:
+        self._held.remove(segment)
+        self._weigh()
+        os.close(segment.fd)
+
+    def _weigh(self) -> None:
+        # Anew each time: two threads that add to one sum would lose something of it.
+        self._sealed_bytes = sum(segment.size for segment in list(self._held) if segment is not self._open)
+
+    def _mend(self, segment: Segment) -> None:
+        """Take back what the disk took of a row that it did not take whole."""
+        os.ftruncate(segment.fd, segment.size)
+        self._cut_off = False
 
     def _begin(self) -> None:
         while True:
@@ -204,27 +242,80 @@ class Journal:
             fd = _lock(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND)
             # Between its making and its locking another process may have taken it for a left-over one.
             if fd is not None:
-                self._open = Segment(path, fd)
-                self._held.append(self._open)
-                self._cut_off = False
+                segment = Segment(path, fd)
+                self._held.append(segment)
+                self._open, self._cut_off = segment, False
                 return
 
 
-def count(folder: Path) -> tuple[int, int]:
-    """Rows and bytes waiting in a journal's folder, whichever process holds them."""
-    rows = size = 0
-    for path in folder.glob(f"*{SUFFIX}"):
-        try:
-            fd = os.open(path, os.O_RDONLY)
-        except FileNotFoundError:
-            continue
-        try:
-            segment = Segment(path, fd, size=os.fstat(fd).st_size)
-            rows += sum(len(lines) for lines in _all_lines(segment))
-            size += segment.size
-        finally:
+def left_over(folder: Path) -> list[Path]:
+    """The segments in a journal's folder that no living process holds."""
+    found = []
+    for path in sorted(folder.glob(f"*{SUFFIX}")):
+        if (fd := _lock(path, os.O_RDONLY)) is not None:
             os.close(fd)
+            found.append(path)
+    return found
+
+
+def count(*paths: Path) -> tuple[int, int]:
+    """Rows and bytes waiting in segments, or in all those of a folder, whichever process holds them."""
+    rows = size = 0
+    for lines in read(*paths):
+        rows += len(lines)
+        size += sum(map(len, lines)) + len(lines)
     return rows, size
+
+
+def read(*paths: Path) -> Iterator[list[bytes]]:
+    """The lines of segments, or of all those of a folder, about a megabyte at a time. One that is removed meanwhile,
+    because its rows are in Postgres, is left out."""
+    for path in paths:
+        for file in sorted(path.glob(f"*{SUFFIX}")) if path.is_dir() else [path]:
+            try:
+                fd = os.open(file, os.O_RDONLY)
+            except FileNotFoundError:
+                continue
+            try:
+                yield from _all_lines(Segment(file, fd, size=os.fstat(fd).st_size))
+            finally:
+                os.close(fd)
+
+
+def refused(folder: Path) -> list[RefusedRow]:
+    """The rows of a journal that were put aside."""
+    paths = sorted((folder / REFUSED).glob(f"*{_REFUSED_ROWS}"))
+    return [row for path in paths for row in read_refused(path)]
+
+
+def claim_refused(folder: Path) -> list[Path]:
+    """Files of rows put aside that nobody adds to any more: what is put aside from now on goes into another one."""
+    if not (folder / REFUSED).exists():
+        return []
+    with _refused_folder(folder) as refused_folder:
+        rows = refused_folder / _REFUSED_ROWS
+        if rows.exists():
+            rows.rename(rows.with_name(f"{time.time_ns():020d}-{_REFUSED_ROWS}"))
+        return sorted(refused_folder.glob(f"*-{_REFUSED_ROWS}"))
+
+
+def read_refused(path: Path) -> list[RefusedRow]:
+    """One file of rows put aside; a last line that a crash cut off is left out."""
+    lines = path.read_bytes().split(b"\n")[:-1]
+    return [msgspec.json.decode(line, type=RefusedRow) for line in lines if line]
+
+
+@contextlib.contextmanager
+def _refused_folder(folder: Path) -> Iterator[Path]:
+    """The folder for rows put aside, with a lock that makes adding and claiming wait for each other."""
+    path = folder / REFUSED
+    path.mkdir(exist_ok=True, mode=0o700)
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield path
+    finally:
+        os.close(fd)
 
 
 def _all_lines(segment: Segment) -> Iterator[list[bytes]]:

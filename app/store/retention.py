@@ -7,15 +7,18 @@ but for those of single minutes.
 
 from __future__ import annotations
 
+import asyncio
 import logging
+from collections.abc import Callable
 from datetime import UTC, date, datetime, time, timedelta
 
 import sqlalchemy as sa
 from psycopg.errors import LockNotAvailable
-from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.store import partitions
+from app.core.config import LedgerConfig
+from app.core.errors import StoreUnavailable
+from app.store import partitions, receipts
 from app.store.database import Database
 from app.store.partitions import PARTITIONED, partition
 from app.store.queries.overview import MINUTES_KEPT
@@ -75,6 +78,22 @@ async def retain(
     return dropped
 
 
+async def retain_hourly(database: Database, rules: Callable[[], LedgerConfig]) -> None:
+    """`retain` by what `rules` then says, every hour until cancelled. Never raises: what fails is tried again."""
+    while True:
+        pause = 3600.0
+        try:
+            now = rules()
+            for day in await retain(database, now.retention_days, keep_runs=now.retain_runs):
+                log.info("The calls of %s are dropped: ledger.retention_days is %s", day, now.retention_days)
+        except StoreUnavailable:
+            # Away, or without its tables yet: the ledger's writer says so, and waits for it.
+            pause = 60.0
+        except Exception:
+            log.exception("Old calls could not be dropped")
+        await asyncio.sleep(pause)
+
+
 async def _drop(database: Database, day: date, *, keep_runs: bool) -> bool:
     """Drop a day, but for what runs need; False where nothing was to drop, or somebody was in the way."""
     try:
@@ -84,8 +103,8 @@ async def _drop(database: Database, day: date, *, keep_runs: bool) -> bool:
                 {"value": f"{round(LOCK_SECONDS * 1000)}ms"},
             )
             return await _drop_locked(connection, day, keep_runs=keep_runs)
-    except OperationalError as error:
-        if not isinstance(error.orig, LockNotAvailable):
+    except StoreUnavailable as error:
+        if not isinstance(getattr(error.__cause__, "orig", None), LockNotAvailable):
             raise
         log.info("The calls of %s are in use; they are dropped later", day)
         return False
@@ -111,6 +130,7 @@ async def _drop_locked(connection: AsyncConnection, day: date, *, keep_runs: boo
             await connection.exec_driver_sql(
                 _COPY.format(partition=old[table], column=column, key="id" if table == "calls" else "call_id")
             )
+    await receipts.drop_day(connection, day)
     # All that locks out others comes last, and takes no longer for many rows.
     for table in PARTITIONED:
         await connection.exec_driver_sql(f"ALTER TABLE {table} DETACH PARTITION {old[table]}")

@@ -9,7 +9,7 @@ snapshots are `json` though now and then looked into: taking them apart costs a 
 from __future__ import annotations
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import ARRAY, JSON, JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, INT8MULTIRANGE, JSON, JSONB
 
 metadata = sa.MetaData(
     naming_convention={
@@ -162,6 +162,16 @@ scores = sa.Table(
 )
 sa.Index(None, scores.c.call_id, scores.c.created_at)
 sa.Index(None, scores.c.created_at, scores.c.id)
+
+# The numbers of each writer's rows (see `app.store.receipts`), by the UTC day of the row.
+receipts = sa.Table(
+    "receipts",
+    metadata,
+    sa.Column("writer", sa.Text, primary_key=True),
+    sa.Column("kind", sa.Text, primary_key=True),
+    sa.Column("day", sa.Date, primary_key=True),
+    sa.Column("numbers", INT8MULTIRANGE, nullable=False),
+)
 
 suites = sa.Table(
     "suites",

@@ -3,6 +3,12 @@
 `record` costs a request microseconds and asks nothing of Postgres. A background task ships what has gathered every
 fifth of a second, oldest first; while Postgres is away it tries again and again and rows wait on disk. A row is in
 Postgres exactly once, however often it was sent, because its id is made here.
+
+Where the disk takes no more rows, or the journal has reached its limit, no call fails: rows wait in memory and go to
+Postgres from there, which `trouble` tells; only where Postgres is away as well and memory is full are rows dropped,
+counted and told.
+
+Each row bears the writer, which is this process's life, and a number from 1 without a gap (see `receipts`).
 """
 
 from __future__ import annotations
@@ -11,27 +17,25 @@ import asyncio
 import contextlib
 import logging
 import time
+import uuid
 from collections import deque
-from collections.abc import AsyncIterator, Coroutine, Iterator
-from dataclasses import dataclass, field
-
-import psycopg
-from sqlalchemy.exc import DBAPIError
+from collections.abc import Coroutine
+from itertools import islice
 
 from app.core.errors import HullspeedError, StoreUnavailable
 from app.core.metrics import Metrics
 from app.core.types import Call, Score
 from app.store import migrate, text
 from app.store.database import Database
-from app.store.journal import Journal, JournalFull, Segment
-from app.store.shipping import ship
+from app.store.delivery import Batch, Delivery, number_of
+from app.store.journal import Journal, JournalFull
 
 log = logging.getLogger(__name__)
 
 INTERVAL = 0.2
 """Seconds between two batches."""
-BATCH_ROWS = 500
-BATCH_BYTES = 1 << 20
+BATCH_BYTES = 2 << 20
+"""What gathers faster than that does not wait for the interval."""
 SEGMENT_BYTES = 64 << 20
 """A segment is closed beyond this while Postgres is away."""
 MEMORY_BYTES = 64 << 20
@@ -39,44 +43,9 @@ MEMORY_BYTES = 64 << 20
 MAX_SEALED = 64
 MAX_BACKOFF = 5.0
 ADOPT_SECONDS = 60.0
+LOOK_SECONDS = 1.0
+"""Seconds between two fsyncs under `interval`, and two looks at what other processes have in the folder."""
 WARN_SECONDS = 10.0
-
-_CALL = ord("C")
-_SCORE = ord("S")
-
-
-@dataclass(eq=False)
-class _Batch:
-    """What is to be shipped of one segment."""
-
-    segment: Segment | None = None
-    """None until it is sealed, and where the disk took no row."""
-    rows: list[bytes] = field(default_factory=list)
-    """All rows; none where `spilled`."""
-    unwritten: list[bytes] = field(default_factory=list)
-    """The rows that the disk did not take."""
-    weight: int = 0
-    """Bytes held in memory."""
-    spilled: bool = False
-    """True where memory had no room: the rows are read from the segment."""
-    ids: set[str] = field(default_factory=set)
-    shipped: int = 0
-    """Rows of those in memory that are in Postgres."""
-    offset: int = 0
-    """Bytes of the segment whose rows are in Postgres, where it is read."""
-    done: asyncio.Event = field(default_factory=asyncio.Event)
-
-    @property
-    def empty(self) -> bool:
-        return not self.rows and not self.spilled
-
-    def spill(self) -> int:
-        """Leave to the disk what is on the disk; the bytes set free."""
-        self.spilled = True
-        self.rows = []
-        self.ids = set()
-        before, self.weight = self.weight, sum(map(len, self.unwritten))
-        return before - self.weight
 
 
 class Ledger:
@@ -96,24 +65,28 @@ class Ledger:
         self._database = database
         self._journal = journal
         self._metrics = metrics
-        self._written = metrics.ledger_rows.labels("written")
-        self._refused = metrics.ledger_rows.labels("refused")
+        self._delivery = Delivery(database, journal, metrics)
         self._lost = metrics.ledger_rows.labels("lost")
         self._memory_bytes = memory_bytes
         self._migrated = asyncio.Event()
         if not auto_migrate:
             self._migrated.set()
-        self._open = _Batch()
-        self._sealed: deque[_Batch] = deque()
-        self._adopted: deque[_Batch] = deque()
+        self._open = Batch()
+        self._sealed: deque[Batch] = deque()
+        self._adopted: deque[Batch] = deque()
         self._in_memory = 0
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._care: asyncio.Task[None] | None = None
         self._away = False
         self._closing = False
+        self.writer = uuid.uuid4().hex[:16]
+        self._head = b'{"writer":"%b","number":' % self.writer.encode()
+        self._number = 0
         self._warned: dict[str, float] = {}
         self._lost_at = -WARN_SECONDS
         self._lost_why = ""
+        self._unwritten_why = ""
 
     async def start(self) -> None:
         """Open the journal and begin to ship, left-overs of dead processes too; Postgres need not be there.
@@ -122,6 +95,7 @@ class Ledger:
         """
         self._journal.open()
         self._task = asyncio.create_task(self._run(), name="ledger")
+        self._care = asyncio.create_task(self._look_after(), name="journal")
 
     def record(self, call: Call) -> None:
         """Take a finished call: in the journal when this returns. Never raises; a row that must be dropped is logged
@@ -144,9 +118,12 @@ class Ledger:
 
     @property
     def trouble(self) -> str | None:
-        """Why rows were dropped within the last ten seconds, for the readiness page; None in good times."""
+        """Why rows were dropped within the last ten seconds, or wait where they could be; for the readiness page. None
+        in good times."""
         if time.monotonic() < self._lost_at + WARN_SECONDS:
             return f"rows are being lost: {self._lost_why}"
+        if any(batch.exposed for batch in (self._open, *self._sealed)):
+            return f"rows wait in memory only: {self._unwritten_why}"
         return None
 
     async def ready(self, timeout: float) -> bool:  # noqa: ASYNC109
@@ -184,12 +161,18 @@ class Ledger:
             return True
         flushed = await self.flush(timeout)
         self._closing = True
-        self._task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._task
-        self._task = None
-        if unwritten := sum(len(batch.unwritten) for batch in (self._open, *self._sealed)):
-            self._lose(unwritten, "the disk did not take it, and Postgres is away")
+        for task in (self._task, self._care):
+            if task is not None:
+                task.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await task
+        self._task = self._care = None
+        self._rescue(self._memory_bytes)
+        for batch in (*self._sealed, self._open):
+            exposed = set(batch.exposed)
+            for line in batch.waiting if exposed else ():
+                if line in exposed and (numbered := number_of(line)):
+                    self._lose("the disk did not take it, and Postgres is away", numbered[1])
         if left := self._journal.waiting_rows:
             log.warning("%d rows stay in the journal in %s until the next start", left, self._journal.folder)
         self._measure()
@@ -199,37 +182,38 @@ class Ledger:
     # Taking rows: on the request's path.
 
     def _take(self, kind: bytes, row: Call | Score) -> None:
+        # First of all: a row that goes no further leaves a gap.
+        self._number = number = self._number + 1
         if self._task is None:
-            self._lose(1, "the ledger is not running")
+            self._lose("the ledger is not running", number)
             return
         try:
-            line = kind + text.encode(row)
-            on_disk = self._append(line)
-        except JournalFull as error:
-            self._lose(1, error.message)
+            line = b"%b%b%d,%b" % (kind, self._head, number, text.encode(row)[1:])
         except Exception as error:
-            self._lose(1, f"it cannot be encoded ({error!r})")
-        else:
-            self._keep(line, row.id, on_disk=on_disk)
+            self._lose(f"it cannot be encoded ({error!r})", number)
+            return
+        self._keep(line, row.id, number, on_disk=self._append(line))
 
     def _append(self, line: bytes) -> bool:
         try:
             if self._journal.size > SEGMENT_BYTES and len(self._sealed) < MAX_SEALED:
                 self._seal()
             self._journal.append(line)
-        except OSError as error:
+        except (JournalFull, OSError) as error:
+            self._unwritten_why = str(error)
             self._warn("journal", "The journal cannot be written (%s): rows wait in memory only", error)
             return False
         return True
 
-    def _keep(self, line: bytes, key: str, *, on_disk: bool) -> None:
-        batch = self._open
-        fits = self._in_memory + len(line) <= self._memory_bytes
+    def _keep(self, line: bytes, key: str, number: int, *, on_disk: bool) -> None:
+        batch, weight = self._open, len(line)
+        fits = self._in_memory + weight <= self._memory_bytes
         if not on_disk:
-            if not fits:
-                self._lose(1, "neither the disk nor the memory can hold it")
+            if not fits and not self._make_room(weight):
+                self._lose(f"neither the disk nor the memory can hold it ({self._unwritten_why})", number)
                 return
             batch.unwritten.append(line)
+            batch.exposed.append(line)
         elif not fits and not batch.spilled:
             self._in_memory -= batch.spill()
         if not batch.spilled:
@@ -237,10 +221,32 @@ class Ledger:
             batch.ids.add(key)
         elif on_disk:
             return
-        batch.weight += len(line)
-        self._in_memory += len(line)
-        if len(batch.rows) == BATCH_ROWS and not self._away:
+        batch.weight += weight
+        self._in_memory += weight
+        if batch.weight >= BATCH_BYTES and not self._away:
             self._wake.set()
+
+    def _rescue(self, most: int) -> None:
+        """Offer the disk once more what it did not take, `most` bytes of it: a batch waits for Postgres with rows that
+        a crash would lose. They go into the open segment, which is not removed before they are shipped, because its
+        batch comes later."""
+        try:
+            for batch in (*self._sealed, self._open):
+                while batch.exposed and most > 0:
+                    self._journal.append(batch.exposed[0])
+                    most -= len(batch.exposed.popleft())
+        except (JournalFull, OSError):
+            return
+
+    def _make_room(self, weight: int) -> bool:
+        """Leave to the disk what is on the disk, until memory can hold `weight` bytes more; False where it cannot."""
+        # The first one is being shipped. A sealed one without a segment has its rows in a later one's.
+        for batch in islice(self._sealed, 1, None):
+            if batch.segment is not None and not batch.spilled and self._in_memory + weight > self._memory_bytes:
+                self._in_memory -= batch.spill()
+        if self._in_memory + weight > self._memory_bytes and len(self._open.unwritten) < len(self._open.rows):
+            self._in_memory -= self._open.spill()
+        return self._in_memory + weight <= self._memory_bytes
 
     def _seal(self) -> None:
         """Close the open batch and queue it, if it has rows."""
@@ -256,13 +262,29 @@ class Ledger:
             return
         self._open.segment = segment
         self._sealed.append(self._open)
-        self._open = _Batch()
+        self._open = Batch()
+
+    # Looking after the journal: in the background, also while Postgres keeps the shipping waiting.
+
+    async def _look_after(self) -> None:
+        while not self._closing:
+            await asyncio.sleep(LOOK_SECONDS)
+            self._rescue(BATCH_BYTES)
+            try:
+                await _to_the_end(self._sync())
+            except OSError as error:
+                self._warn("sync", "The journal cannot be forced to the disk (%s)", error)
+            self._measure()
+
+    async def _sync(self) -> None:
+        await asyncio.to_thread(self._journal.look_around)
+        await asyncio.to_thread(self._journal.sync)
 
     # Shipping rows: in the background.
 
     async def _run(self) -> None:
         failures = 0
-        adopt_at = synced_at = 0.0
+        adopt_at = 0.0
         # Asked as well as cancelled, so that nothing below which swallows a cancellation keeps `close` waiting.
         while not self._closing:
             pause = INTERVAL if not failures else min(MAX_BACKOFF, INTERVAL * 2**failures)
@@ -272,9 +294,6 @@ class Ledger:
             self._wake.clear()
             now = time.monotonic()
             try:
-                if now >= synced_at + 1.0:
-                    synced_at = now
-                    await asyncio.to_thread(self._journal.sync)
                 if now >= adopt_at and not self._adopted:
                     adopt_at = now + ADOPT_SECONDS
                     await _to_the_end(self._adopt())
@@ -293,8 +312,8 @@ class Ledger:
         for segment in await asyncio.to_thread(self._journal.adopt):
             log.info("Found %d rows that an earlier process left in %s", segment.rows, segment.path.name)
             if segment.is_torn:
-                self._lose(1, f"{segment.path.name} ends in the middle of it")
-            self._adopted.append(_Batch(segment, spilled=True))
+                self._lose(f"{segment.path.name} ends in the middle of it")
+            self._adopted.append(Batch(segment, spilled=True))
 
     async def _ship_all(self) -> None:
         if not self._sealed:
@@ -309,43 +328,12 @@ class Ledger:
         while self._adopted and not self._wake.is_set():
             await self._ship_batch(self._adopted[0])
             self._adopted.popleft()
+        await self._delivery.settle()
 
-    async def _ship_batch(self, batch: _Batch) -> None:
-        async for rows in _slices(batch):
-            await self._write(rows)
-        if batch.segment is not None:
-            self._journal.remove(batch.segment)
+    async def _ship_batch(self, batch: Batch) -> None:
+        await self._delivery.bring(batch)
         self._in_memory -= batch.weight
         batch.done.set()
-
-    async def _write(self, rows: list[bytes]) -> None:
-        """Write `rows` in one transaction; where Postgres refuses it, find the rows at fault and put them aside."""
-        try:
-            async with self._database.begin() as connection:
-                await ship(connection, "call", [row[1:] for row in rows if row[0] == _CALL])
-                await ship(connection, "score", [row[1:] for row in rows if row[0] == _SCORE])
-        except (DBAPIError, psycopg.Error) as error:
-            if not _is_refusal(error):
-                raise
-            if len(rows) == 1:
-                self._put_aside(rows[0], error)
-            else:
-                await self._write(rows[: len(rows) // 2])
-                await self._write(rows[len(rows) // 2 :])
-        else:
-            strange = [row for row in rows if row[0] not in (_CALL, _SCORE) or len(row) == 1]
-            for row in strange:
-                self._put_aside(row, ValueError("neither a call nor a score"))
-            self._written.inc(len(rows) - len(strange))
-
-    def _put_aside(self, row: bytes, error: Exception) -> None:
-        reason = str(getattr(error, "orig", None) or error).strip().split("\n")[0]
-        log.error("Postgres refuses a row (%s); it is kept in %s/refused", reason, self._journal.folder)
-        self._refused.inc()
-        try:
-            self._journal.refuse(row, reason)
-        except OSError:
-            log.exception("The refused row could not be kept")
 
     # Telling.
 
@@ -353,8 +341,10 @@ class Ledger:
         self._metrics.journal_rows.set(self._journal.waiting_rows)
         self._metrics.journal_bytes.set(self._journal.waiting_bytes)
 
-    def _lose(self, rows: int, reason: str) -> None:
-        self._lost.inc(rows)
+    def _lose(self, reason: str, number: int | None = None) -> None:
+        self._lost.inc()
+        if number is not None:
+            self._delivery.note(self.writer, "lost", number)
         self._lost_at, self._lost_why = time.monotonic(), reason
         self._warn("lost", "A row is lost: %s", reason)
 
@@ -390,41 +380,3 @@ async def _to_the_end(work: Coroutine[None, None, None]) -> None:
     except asyncio.CancelledError:
         await task
         raise
-
-
-async def _slices(batch: _Batch) -> AsyncIterator[list[bytes]]:
-    """The rows of a batch in pieces of a bounded size. What was taken is not given again when it is tried anew."""
-    waiting = batch.unwritten if batch.spilled else batch.rows
-    for rows in _cut(waiting[batch.shipped :]):
-        yield rows
-        batch.shipped += len(rows)
-    if not batch.spilled or batch.segment is None:
-        return
-    while True:
-        lines, end = await asyncio.to_thread(batch.segment.lines, batch.offset)
-        if end == batch.offset:
-            return
-        for rows in _cut([line for line in lines if line]):
-            yield rows
-        batch.offset = end
-
-
-def _cut(rows: list[bytes]) -> Iterator[list[bytes]]:
-    piece: list[bytes] = []
-    size = 0
-    for row in rows:
-        if piece and (len(piece) >= BATCH_ROWS or size + len(row) > BATCH_BYTES):
-            yield piece
-            piece, size = [], 0
-        piece.append(row)
-        size += len(row)
-    if piece:
-        yield piece
-
-
-def _is_refusal(error: Exception) -> bool:
-    """True where the row itself is at fault (its data, a constraint, a limit it runs into)."""
-    driver_error = getattr(error, "orig", None) or error
-    if isinstance(driver_error, psycopg.DataError | psycopg.IntegrityError):
-        return True
-    return isinstance(driver_error, psycopg.Error) and (driver_error.sqlstate or "").startswith("54")

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from app.core.errors import ConfigError
-from app.store.journal import Journal, JournalFull, count
+from app.store.journal import Journal, JournalFull, claim_refused, count, left_over, read_refused, refused
 
 LEAVE = """
 import sys
@@ -143,6 +143,43 @@ def test_the_limit_holds_over_all_segments(tmp_path: Path) -> None:
     journal.close()
 
 
+def test_the_limit_holds_over_all_processes_of_a_folder(tmp_path: Path) -> None:
+    one, other = make(tmp_path, max_bytes=100), make(tmp_path, max_bytes=100)
+    one.append(b"C" * 50)
+    other.append(b"C" * 20)
+    other.look_around()
+    with pytest.raises(JournalFull):
+        other.append(b"C" * 40)
+    one.remove(one.rotate())
+    other.look_around()
+    other.append(b"C" * 40)
+    one.close()
+    other.close()
+
+
+def test_what_a_living_process_holds_is_not_left_over(tmp_path: Path) -> None:
+    journal = make(tmp_path)
+    journal.append(b"C1")
+    left = tmp_path / "0-0-a.rows"
+    left.write_bytes(b"C2\nC3\n")
+    assert left_over(tmp_path) == [left]
+    assert count(left) == (2, 6)
+    assert count(tmp_path) == (3, 9)
+    journal.close()
+
+
+def test_rows_put_aside_are_claimed_once(tmp_path: Path) -> None:
+    journal = make(tmp_path)
+    assert claim_refused(tmp_path) == []
+    journal.refuse(b"C1", "why")
+    (first,) = claim_refused(tmp_path)
+    journal.refuse(b"C\xff", "so")
+    assert [row.error for row in read_refused(first)] == ["why"]
+    assert [row.row for row in refused(tmp_path)] == ["C1", "C\ufffd"]
+    assert len(claim_refused(tmp_path)) == 2
+    journal.close()
+
+
 def test_a_full_disk_spoils_only_the_row_it_refuses(tmp_path: Path) -> None:
     import resource
 
@@ -154,16 +191,16 @@ def test_a_full_disk_spoils_only_the_row_it_refuses(tmp_path: Path) -> None:
     try:
         with pytest.raises(OSError, match="in part"):
             journal.append(b"C22222222")
-        with pytest.raises(OSError, match="large"):
-            journal.append(b"C3")
+        journal.append(b"C3")
+        with pytest.raises(OSError, match="in part"):
+            journal.append(b"C44")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    journal.append(b"C4")
+    journal.append(b"C5")
     sealed = journal.rotate()
     assert sealed is not None
-    assert sealed.size == os.fstat(sealed.fd).st_size
-    lines = sealed.lines(0)[0]
-    assert (lines[0], lines[-1], len(lines)) == (b"C1", b"C4", 3)
+    assert sealed.size == os.fstat(sealed.fd).st_size == journal.waiting_bytes
+    assert sealed.lines(0)[0] == [b"C1", b"C3", b"C5"]
     journal.close()
 
 

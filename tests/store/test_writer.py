@@ -1,5 +1,6 @@
 import asyncio
 import contextlib
+import json
 import os
 import shutil
 import signal
@@ -10,6 +11,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import msgspec
+import psutil
 import psycopg
 import pytest
 import sqlalchemy as sa
@@ -213,6 +215,36 @@ async def test_postgres_stopped_and_started_again(own_server: EmbeddedServer, ma
     await database.close()
 
 
+async def test_while_postgres_hangs_the_journal_is_looked_after(own_server: EmbeddedServer, tmp_path: Path) -> None:
+    url = await asyncio.to_thread(own_server.start)
+    database = Database(url, tmp_path)
+    await database.open()
+    metrics, journal = Metrics(), Journal(tmp_path / "journal", max_bytes=1 << 30, fsync="interval")
+    ledger = Ledger(database, journal, metrics)
+    await ledger.start()
+    calls = [full_call() for _ in range(3)]
+    ledger.record(calls[0])
+    assert await ledger.flush(30)
+    first = psutil.Process(int((own_server.folder / "postmaster.pid").read_text().split()[0]))
+    server = [first, *first.children(recursive=True)]
+    for process in server:
+        process.suspend()
+    try:
+        for call in calls[1:]:
+            ledger.record(call)
+            assert not await ledger.flush(0.5)
+        gauge = metrics.registry.get_sample_value
+        await until(lambda: gauge("hullspeed_journal_rows") == 2)
+        await until(lambda: all(segment.synced == segment.size for segment in journal._held))
+    finally:
+        for process in server:
+            process.resume()
+    assert await ledger.flush(60)
+    assert await ids(database) == sorted(call.id for call in calls)
+    await ledger.close()
+    await database.close()
+
+
 async def test_an_embedded_server_that_dies_is_started_again(make, tmp_path: Path) -> None:
     folder = Path(tempfile.mkdtemp(prefix="hs-"))
     database = Database(None, folder)
@@ -308,7 +340,8 @@ async def test_rows_that_postgres_refuses_hold_up_no_other(database: Database, m
     assert (rows(metrics, "written"), rows(metrics, "refused")) == (60, 4)
     lines = (folder / "refused" / "rows.jsonl").read_bytes().splitlines()
     kept = [msgspec.json.decode(line) for line in lines]
-    assert [entry["row"][1:] for entry in kept[:3]] == [msgspec.json.encode(call).decode() for call in bad]
+    assert [json.loads(entry["row"][1:])["id"] for entry in kept[:3]] == [call.id for call in bad]
+    assert [json.loads(entry["row"][1:])["number"] for entry in kept] == [2, 28, 54, 64]
     assert "no uuid" in kept[0]["error"]
     assert "value" not in kept[3]["error"] or "no uuid either" in kept[3]["error"]
     assert count(folder) == (0, 0)
@@ -351,17 +384,74 @@ async def test_past_the_memory_limit_rows_come_back_from_disk(
     await database.close()
 
 
-async def test_a_full_journal_drops_rows_loudly(nowhere: Database, make, tmp_path: Path, caplog) -> None:
+async def test_past_its_limit_the_journal_leaves_rows_to_memory_and_tells(
+    own_server: EmbeddedServer, make, tmp_path: Path, caplog
+) -> None:
+    url = await asyncio.to_thread(own_server.start)
+    await asyncio.to_thread(own_server.stop)
+    database = Database(url, tmp_path)
+    await database.open()
     metrics = Metrics()
-    ledger = await make(nowhere, max_bytes=10_000, metrics=metrics)
+    ledger = await make(database, max_bytes=10_000, metrics=metrics)
+    calls = [full_call() for _ in range(100)]
+    ledger.record(calls[0])
     assert ledger.trouble is None
+    for call in calls[1:]:
+        ledger.record(call)
+    assert count(tmp_path / "journal")[0] < 10
+    assert "memory only" in (ledger.trouble or "")
+    assert "limit of 10,000 bytes" in (ledger.trouble or "")
+    assert caplog.text.count("memory only") == 1
+    await asyncio.to_thread(own_server.start)
+    assert await ledger.flush(60)
+    assert await ids(database) == sorted(call.id for call in calls)
+    assert rows(metrics, "lost") == 0
+    assert ledger.trouble is None
+    await ledger.close()
+    await database.close()
+
+
+async def test_rows_are_dropped_loudly_where_disk_and_memory_are_full(
+    nowhere: Database, make, tmp_path: Path, caplog
+) -> None:
+    metrics = Metrics()
+    ledger = await make(nowhere, max_bytes=10_000, memory_bytes=20_000, metrics=metrics)
     for _ in range(100):
         ledger.record(full_call())
+    assert ledger.memory <= 20_000
     lost = rows(metrics, "lost")
-    assert 0 < lost < 100
-    assert count(tmp_path / "journal") == (100 - lost, pytest.approx(10_000, abs=3_000))
+    on_disk, size = count(tmp_path / "journal")
+    assert 8_000 < size <= 10_000
+    # What is on disk makes room in memory for what is not.
+    assert ledger.memory > 18_000
+    assert lost == 100 - on_disk - round(ledger.memory / (size / on_disk))
     assert "limit of 10,000 bytes" in (ledger.trouble or "")
     assert caplog.text.count("A row is lost") == 1
+
+
+async def test_a_disk_that_takes_rows_again_gets_those_it_did_not_take(
+    nowhere: Database, database: Database, make, tmp_path: Path
+) -> None:
+    import resource
+
+    metrics = Metrics()
+    ledger = await make(nowhere, metrics=metrics)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    calls = [full_call() for _ in range(5)]
+    ledger.record(calls[0])
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2_000, before[1]))
+    try:
+        for call in calls[1:]:
+            ledger.record(call)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    await until(lambda: count(tmp_path / "journal")[0] == 5)
+    assert ledger.trouble is None
+    await ledger.close(0)
+    assert rows(metrics, "lost") == 0
+    await make(database)
+    await until(lambda: count(tmp_path / "journal")[0] == 0)
+    assert await ids(database) == sorted(call.id for call in calls)
 
 
 async def test_a_disk_that_takes_nothing_costs_no_row_while_postgres_answers(
