@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import socket
+import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -20,7 +21,7 @@ from fastapi import Depends, FastAPI
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from app.api.calls import calls_api
+from app.api.calls import FLUSH_SECONDS, calls_api
 from app.api.chat import CallEndpoint
 from app.api.decisions import decisions_api
 from app.api.errors import install_error_handlers
@@ -34,9 +35,11 @@ from app.core.config import Config, load_config
 from app.core.errors import ConfigError, HullspeedError
 from app.core.metrics import Metrics
 from app.core.settings import Settings
+from app.core.shared import Shared
 from app.core.telemetry import Reached, open_telemetry
 from app.core.types import Call
 from app.core.watch import stamp
+from app.core.workers import BACKLOG, METRICS, Line
 from app.gateway.admission import Admission
 from app.gateway.catalog import ENDPOINTS, Catalog, catalog_from_config, catalog_from_environment
 from app.gateway.decide import Decider, RouterEntry
@@ -72,6 +75,9 @@ NOTHING_TO_SERVE = (
 
 
 CATCH_UP_SECONDS = 10.0
+CUT_OFF_SECONDS = 5.0
+FLUSH = "flush"
+"""The question to all workers whether what they have recorded is in Postgres."""
 
 
 @dataclass(frozen=True)
@@ -108,10 +114,15 @@ class Proxy:
         database: Database | None = None,
         embedder: Cache | None = None,
         environ: Mapping[str, str] = os.environ,
+        shared: Shared | None = None,
+        line: Line | None = None,
     ) -> None:
         """`catalog`, `upstreams`, `routers`, `database` and `embedder` are given by a bench run or the demo; otherwise
-        they are made from settings and config. Raises `ConfigError`."""
+        they are made from settings and config. One of several workers has `shared`, what all of them know, and `line`
+        to the others. Raises `ConfigError`."""
         self.settings = settings
+        self.line = line
+        self._shared = shared or Shared()
         self._given, self._environ = (catalog, routers, embedder), environ
         self.metrics = Metrics()
         self.upstreams = upstreams or {"direct": DirectUpstream(), "litellm": LitellmUpstream()}
@@ -123,7 +134,7 @@ class Proxy:
         )
         self.ledger = Ledger(self.database, journal, self.metrics)
         self.telemetry = open_telemetry(environ)
-        self.admission = Admission(config.routing.max_inflight, config.routing.queue_seconds)
+        self.admission = Admission(config.routing.max_inflight, config.routing.queue_seconds, self._shared)
         self.draining = False
         self._warming: asyncio.Task[None] | None = None
         self._reloading = asyncio.Lock()
@@ -180,7 +191,8 @@ class Proxy:
         entries = build_entries(config, routers, known)
         embedder = embedder or build_embedder(config.routing.embedding, catalog, self.upstreams, config.source)
         check_needs({name: entry.router for name, entry in entries.items()}, embedder.name if embedder else None)
-        fleet = Fleet(catalog, HealthRules(config.routing.allowed_fails, config.routing.cooldown))
+        rules = HealthRules(config.routing.allowed_fails, config.routing.cooldown)
+        fleet = Fleet(catalog, rules, shared=self._shared)
         decider = Decider(fleet, entries, build_rules(config, catalog, entries), embedder)
         gateway = Gateway(
             decider=decider,
@@ -207,8 +219,8 @@ class Proxy:
         guarded = [Depends(guard)]
         app.include_router(models_api(gateway.decider), dependencies=guarded)
         app.include_router(decisions_api(gateway.decider), dependencies=guarded)
-        app.include_router(calls_api(self.database, self.ledger), dependencies=guarded)
-        app.include_router(ops_api(self.metrics, self.readiness))
+        app.include_router(calls_api(self.database, self.ledger, self.flush), dependencies=guarded)
+        app.include_router(ops_api(self.scrape, self.readiness))
         app.include_router(description_api(app, has_key=guard.has_key), dependencies=guarded)
         app.add_middleware(RequestIds)
         return app
@@ -284,6 +296,32 @@ class Proxy:
                 await self.reload()
             seen = now
 
+    async def scrape(self) -> bytes:
+        """The metrics of all workers as Prometheus reads them. Raises `NoAnswer`."""
+        if self.line is not None:
+            return await self.line.ask(METRICS)
+        # Not in the loop's own thread: a large page takes many milliseconds.
+        return await asyncio.to_thread(self.metrics.render)
+
+    async def flush(self) -> None:
+        """Wait a little until what all workers have recorded is in Postgres."""
+        if self.line is not None:
+            await self.line.ask(FLUSH)
+        else:
+            await self.ledger.flush(FLUSH_SECONDS)
+
+    async def join(self, server: Server, line: Line) -> None:
+        """Be one of several workers from now on."""
+
+        async def metrics() -> bytes:
+            return await asyncio.to_thread(self.metrics.snapshot)
+
+        async def flush() -> bytes:
+            await self.ledger.flush(FLUSH_SECONDS)
+            return b""
+
+        await line.open(server.stop, server.reload, {METRICS: metrics, FLUSH: flush})
+
     def readiness(self) -> tuple[bool, dict[str, Any]]:
         """Whether requests can be served, and what `/readyz` says."""
         down = self.fleet.down
@@ -299,7 +337,7 @@ class Proxy:
     async def __aenter__(self) -> Self:
         # Not a failure when an external Postgres is away: calls are journalled until it answers.
         if self._own_database:
-            await self.database.open()
+            self.database.open_soon()
         await self.ledger.start()
         if self.telemetry is not None:
             await asyncio.to_thread(self.telemetry.start)
@@ -370,7 +408,8 @@ class Server(uvicorn.Server):
     """uvicorn whose signals tell the proxy at once that it is to drain, and end in exit code 0."""
 
     def __init__(self, proxy: Proxy, *, signals: bool) -> None:
-        """`signals`: stop on SIGTERM and SIGINT, reload on SIGHUP; otherwise they stay the caller's."""
+        """`signals`: stop on SIGTERM and SIGINT, reload on SIGHUP; otherwise they stay the caller's. A worker stops on
+        SIGTERM; the rest its supervisor tells it."""
         super().__init__(
             uvicorn.Config(
                 proxy,
@@ -379,39 +418,57 @@ class Server(uvicorn.Server):
                 log_config=None,
                 access_log=False,
                 server_header=False,
+                backlog=BACKLOG,
                 timeout_graceful_shutdown=round(proxy.settings.drain_seconds),
             )
         )
         self.listening = asyncio.Event()
         self._proxy = proxy
-        self._signals = signals
         self._tasks: set[asyncio.Task[bool]] = set()
+        self._handlers: dict[signal.Signals, Callable[[], None]] = {}
+        if signals and proxy.line is not None:
+            self._handlers = {signal.SIGTERM: self.stop}
+        elif signals:
+            self._handlers = {signal.SIGTERM: self._told, signal.SIGINT: self._told, signal.SIGHUP: self.reload}
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self.listening.set()
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().shutdown(sockets)
+        # Calls that were cut off by the end of the patience are recorded too, while there is a ledger.
+        if cut_off := list(self.server_state.tasks):
+            logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
+            for task in cut_off:
+                task.cancel()
+            await asyncio.wait(cut_off, timeout=CUT_OFF_SECONDS)
+
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         # uvicorn's own version raises the signal again when it is done, which would end in exit code 143.
         loop = asyncio.get_running_loop()
-        handlers = {signal.SIGTERM: self.stop, signal.SIGINT: self.stop, signal.SIGHUP: self._reload}
-        for number, handler in handlers.items() if self._signals else ():
+        for number, handler in self._handlers.items():
             loop.add_signal_handler(number, handler)
         try:
             yield
         finally:
-            for number in handlers if self._signals else ():
+            for number in self._handlers:
                 loop.remove_signal_handler(number)
 
-    def _reload(self) -> None:
+    def reload(self) -> None:
+        """Read the config again."""
         task = asyncio.ensure_future(self._proxy.reload())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    def stop(self) -> None:
-        """Drain and exit; asked a second time, exit without waiting."""
-        self.force_exit = self.should_exit
+    def _told(self) -> None:
+        """By a signal: asked a second time, exit without waiting."""
+        self.stop(at_once=self.should_exit)
+
+    def stop(self, at_once: bool = False) -> None:
+        """Drain and exit; `at_once`: without waiting for calls in flight."""
+        self.force_exit = self.force_exit or at_once
         self.should_exit = True
         self._proxy.draining = True
 
@@ -420,7 +477,7 @@ def bind(host: str, port: int) -> socket.socket:
     """A listening socket. Raises `ConfigError` naming host or port."""
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0][0]
-        return socket.create_server((host, port), family=family, backlog=2048)
+        return socket.create_server((host, port), family=family, backlog=BACKLOG)
     except socket.gaierror:
         raise ConfigError(f"HULLSPEED_HOST: {host} is not an address of this machine", param="host") from None
     except OSError as error:
@@ -439,12 +496,26 @@ def url_of(sock: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
+def bind_all(host: str, port: int, count: int) -> list[socket.socket]:
+    """Listening sockets on one port, one for each worker; where the system does not spread connections over several,
+    the same one. Raises `ConfigError` as `bind` does."""
+    sock = bind(host, port)
+    if count == 1 or sys.platform != "linux":
+        return [sock] * count
+    # The first one made sure that nobody else has the port; now it is had in common.
+    family, address = sock.family, sock.getsockname()[:2]
+    sock.close()
+    return [socket.create_server(address, family=family, backlog=BACKLOG, reuse_port=True) for _ in range(count)]
+
+
 async def serve(proxy: Proxy, sock: socket.socket, *, on_ready: Callable[[str], None]) -> None:
     """Serve until SIGTERM or SIGINT, then drain; reload on SIGHUP and when the config has changed. `on_ready` is told
     the base URL."""
     server = Server(proxy, signals=True)
-    url = url_of(sock)
+    url, line = url_of(sock), proxy.line
     async with proxy:
+        if line is not None:
+            await proxy.join(server, line)
         task = asyncio.create_task(server.serve([sock]))
         await server.listening.wait()
         on_ready(url)
@@ -455,6 +526,8 @@ async def serve(proxy: Proxy, sock: socket.socket, *, on_ready: Callable[[str], 
         finally:
             watch.cancel()
             retain.cancel()
+    if line is not None:
+        await line.close(proxy.metrics.snapshot())
 
 
 @contextlib.asynccontextmanager

@@ -120,7 +120,10 @@ _HULLSPEED = """
 if [ "${{1:-}}" != serve ]; then exec {python} -m app "$@"; fi
 log={tools}/serve.$$
 for old in {tools}/*.pid; do
-  if [ -e "$old" ]; then kill "$(cat "$old")" && while kill -0 "$(cat "$old")" 2> /dev/null; do sleep 0.1; done; rm "$old"; fi
+  [ -e "$old" ] || continue
+  kill "$(cat "$old")"
+  while kill -0 "$(cat "$old")" 2> /dev/null; do sleep 0.1; done
+  rm "$old"
 done
 setsid {python} -m app "$@" > "$log" 2>&1 < /dev/null &
 echo $! > {tools}/serve.$$.pid

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -34,8 +35,8 @@ class NewScore(BaseModel):
     """Who judged."""
 
 
-def calls_api(database: Database, ledger: Ledger) -> APIRouter:
-    """The endpoints over one ledger."""
+def calls_api(database: Database, ledger: Ledger, flush: Callable[[], Awaitable[object]]) -> APIRouter:
+    """The endpoints over one ledger. `flush` waits a little for what all workers have just recorded."""
     api = APIRouter(prefix="/v1/calls", tags=["calls"])
 
     @api.get("")
@@ -78,7 +79,7 @@ def calls_api(database: Database, ledger: Ledger) -> APIRouter:
             until=_aware(until),
         )
         await ledger.ready(FLUSH_SECONDS)
-        await ledger.flush(FLUSH_SECONDS)
+        await flush()
         page = await list_calls(database, wanted, limit=limit, cursor=cursor)
         return _json(
             {
@@ -98,6 +99,9 @@ def calls_api(database: Database, ledger: Ledger) -> APIRouter:
             await ledger.flush(FLUSH_SECONDS)
         found = await get_call(database, call_id)
         if found is None:
+            await flush()
+            found = await get_call(database, call_id)
+        if found is None:
             raise _unknown(call_id)
         return _json({**msgspec.structs.asdict(found.call), "scores": found.scores})
 
@@ -106,7 +110,9 @@ def calls_api(database: Database, ledger: Ledger) -> APIRouter:
         """Judge a call. Kept in the journal like a call, so it is not lost while Postgres is away."""
         await ledger.ready(FLUSH_SECONDS)
         if not ledger.pending(call_id) and not await call_exists(database, call_id):
-            raise _unknown(call_id)
+            await flush()
+            if not await call_exists(database, call_id):
+                raise _unknown(call_id)
         made = Score(
             id=str(uuid.uuid7()),
             call_id=call_id,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from fastapi import APIRouter, Response
@@ -10,8 +10,9 @@ from fastapi import APIRouter, Response
 from app.core.metrics import Metrics
 
 
-def ops_api(metrics: Metrics, readiness: Callable[[], tuple[bool, dict[str, Any]]]) -> APIRouter:
-    """`readiness` gives whether requests can be served, and what was found; it must not wait for anything."""
+def ops_api(metrics: Callable[[], Awaitable[bytes]], readiness: Callable[[], tuple[bool, dict[str, Any]]]) -> APIRouter:
+    """`metrics` gives the page of all workers; `readiness` whether requests can be served, and what was found: it must
+    not wait for anything."""
     api = APIRouter(tags=["operations"])
 
     @api.get("/healthz")
@@ -31,6 +32,6 @@ def ops_api(metrics: Metrics, readiness: Callable[[], tuple[bool, dict[str, Any]
     @api.get("/metrics")
     async def prometheus() -> Response:
         """Prometheus text format."""
-        return Response(metrics.render(), media_type=metrics.content_type)
+        return Response(await metrics(), media_type=Metrics.content_type)
 
     return api

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import gc
+import os
+import socket
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from app.cli.options import ConfigOption, DataDirOption, run_async
+from app.core.errors import ConfigError, HullspeedError
 
 if TYPE_CHECKING:
     from app.core.config import Config
     from app.core.settings import Settings
+    from app.core.shared import Shared
+    from app.core.workers import Line
     from app.main import Proxy
+
+    Make = Callable[["Shared | None", "Line | None"], Proxy]
+    """Makes the proxy of one process: of the only one, or of one of several."""
 
 
 def serve(
@@ -22,28 +33,83 @@ def serve(
         str | None, typer.Option(metavar="SUITE", help="Serve this suite's recorded models instead of providers: free.")
     ] = None,
     data_dir: DataDirOption = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Processes that share the port (HULLSPEED_WORKERS; default 1).", min=1)
+    ] = None,
 ) -> None:
     """Serve the OpenAI-compatible proxy until it is told to stop."""
-    from app.core.config import Config, load_config
+    _start_swiftly()
     from app.core.logs import configure_logging
     from app.core.settings import load_settings
-    from app.main import Proxy, bind
+    from app.main import bind
     from app.main import serve as run
 
-    settings = load_settings(config=config, host=host, port=port, data_dir=data_dir)
+    settings = load_settings(config=config, host=host, port=port, data_dir=data_dir, workers=workers)
     configure_logging(settings.log_level, settings.log_format)
-    file = load_config(settings.config) if settings.config else Config()
-    for warning in file.warnings:
+    make = partial(_proxy, settings, recorded)
+    proxy = make(None, None)
+    for warning in proxy.config.warnings:
         typer.echo(f"warning: {warning}", err=True)
-    proxy = Proxy(settings, file) if recorded is None else run_async(_recorded(settings, file, recorded))
+    if settings.workers > 1:
+        raise typer.Exit(_supervise(settings, proxy, make))
     sock = bind(settings.host, settings.port)
     try:
-        run_async(run(proxy, sock, on_ready=lambda url: _greet(proxy, url)))
+        run_async(run(proxy, sock, on_ready=lambda url: _ready(lambda: _greet(proxy, url))))
     finally:
         sock.close()
 
 
-async def _recorded(settings: Settings, file: Config, name: str) -> Proxy:
+def _start_swiftly() -> None:
+    """Before the heavy imports: they make no garbage, and looking for some takes a fifth of the time of a start."""
+    gc.disable()
+    # One query's vectors are small; each thread of the library keeps megabytes of its own.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+
+def _ready(tell: Callable[[], None]) -> None:
+    gc.freeze()
+    gc.enable()
+    tell()
+
+
+def _supervise(settings: Settings, proxy: Proxy, make: Make) -> int:
+    """Have several processes serve; gives the exit code. `proxy` is what each of them will be like."""
+    from app.core.shared import Shared
+    from app.core.workers import Supervisor
+    from app.main import bind_all, url_of
+    from app.main import serve as run
+
+    shared = Shared(settings.workers)
+    sockets = bind_all(settings.host, settings.port, settings.workers)
+
+    def work(sock: socket.socket, line: Line) -> int:
+        try:
+            run_async(run(make(shared, line), sock, on_ready=lambda _: _ready(line.ready)))
+        except HullspeedError as error:
+            typer.echo(f"hullspeed: {error.message}", err=True)
+            return 2 if isinstance(error, ConfigError) else 1
+        return 0
+
+    url = url_of(sockets[0])
+    # What the workers do not touch stays one copy in memory for all of them.
+    gc.freeze()
+    supervisor = Supervisor(
+        sockets, work, shared, on_ready=lambda: _greet(proxy, url), drain_seconds=settings.drain_seconds
+    )
+    return supervisor.run()
+
+
+def _proxy(settings: Settings, recorded: str | None, shared: Shared | None, line: Line | None) -> Proxy:
+    from app.core.config import Config, load_config
+    from app.main import Proxy
+
+    file = load_config(settings.config) if settings.config else Config()
+    if recorded is None:
+        return Proxy(settings, file, shared=shared, line=line)
+    return run_async(_recorded(settings, file, recorded, shared, line))
+
+
+async def _recorded(settings: Settings, file: Config, name: str, shared: Shared | None, line: Line | None) -> Proxy:
     from app.bench import library
     from app.bench.local import recorded_catalog, recorded_upstream
     from app.cli.store import open_database
@@ -52,7 +118,8 @@ async def _recorded(settings: Settings, file: Config, name: str) -> Proxy:
     async with open_database(settings=settings) as database:
         suite = await library.load(database, name)
     upstream = recorded_upstream(suite)
-    return Proxy(settings, file, catalog=recorded_catalog(suite, upstream), upstreams={"recorded": upstream})
+    catalog = recorded_catalog(suite, upstream)
+    return Proxy(settings, file, catalog=catalog, upstreams={"recorded": upstream}, shared=shared, line=line)
 
 
 def _greet(proxy: Proxy, url: str) -> None:
@@ -70,6 +137,7 @@ def _greet(proxy: Proxy, url: str) -> None:
         f"  auto     router `{default}`{untrained}; others: {_some(routers)}",
         f"  ledger   {proxy.database.describe()}",
         f"  metrics  {url}/metrics",
+        *([f"  workers  {proxy.settings.workers}"] if proxy.settings.workers > 1 else []),
     ]
     typer.echo("\n".join(lines), err=True)
     for model in proxy.catalog.values():

@@ -10,10 +10,11 @@ import platform
 from collections.abc import Callable
 from importlib.metadata import version
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollector, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
-from app.core.types import Call
+from app.core.exposition import Count, Distribution, snapshot
+from app.core.types import Attempt, Call
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0)
 MOST_REASONS = 20
@@ -33,54 +34,33 @@ class Metrics:
         self.label: Callable[[str], str] = str
         """The label of a model; set by who knows which names come from the configuration."""
         ProcessCollector(registry=registry)
-        self.calls = Counter(
-            "hullspeed_calls",
-            "Client requests finished.",
-            ["router", "model", "outcome", "source"],
-            registry=registry,
+        self.calls = Count(
+            "hullspeed_calls", "Client requests finished.", ("router", "model", "outcome", "source"), registry
         )
-        self.call_duration = Histogram(
-            "hullspeed_call_duration_seconds",
-            "From the request read to the reply's last byte.",
-            buckets=SECONDS,
-            registry=registry,
+        self.call_duration = Distribution(
+            "hullspeed_call_duration_seconds", "From the request read to the reply's last byte.", SECONDS, registry
         )
-        self.time_to_first_token = Histogram(
+        self.time_to_first_token = Distribution(
             "hullspeed_time_to_first_token_seconds",
             "From the request read to the first content of a stream.",
-            buckets=SECONDS,
-            registry=registry,
+            SECONDS,
+            registry,
         )
-        self.overhead = Histogram(
+        self.overhead = Distribution(
             "hullspeed_overhead_seconds",
             "Part of a call's duration not spent waiting for an upstream.",
-            buckets=SHORT_SECONDS,
-            registry=registry,
+            SHORT_SECONDS,
+            registry,
         )
-        self.router_duration = Histogram(
-            "hullspeed_router_duration_seconds",
-            "Time a router took to decide.",
-            ["router"],
-            buckets=SHORT_SECONDS,
-            registry=registry,
+        self.router_duration = Distribution(
+            "hullspeed_router_duration_seconds", "Time a router took to decide.", SHORT_SECONDS, registry, "router"
         )
-        self.decisions = Counter(
-            "hullspeed_decisions", "Decisions taken.", ["router", "model", "reason"], registry=registry
-        )
-        self.attempts = Counter("hullspeed_attempts", "Calls to one model.", ["model", "outcome"], registry=registry)
-        self.fallbacks = Counter(
-            "hullspeed_fallbacks", "Calls that needed more than the first model.", registry=registry
-        )
-        self.tokens = Counter("hullspeed_tokens", "Tokens used, by kind.", ["model", "kind"], registry=registry)
-        self.cost = Counter(
-            "hullspeed_cost_usd",
-            "USD spent, where the price is known.",
-            ["router", "model"],
-            registry=registry,
-        )
-        self.unpriced = Counter(
-            "hullspeed_unpriced_attempts", "Attempts whose cost is unknown.", ["model"], registry=registry
-        )
+        self.decisions = Count("hullspeed_decisions", "Decisions taken.", ("router", "model", "reason"), registry)
+        self.attempts = Count("hullspeed_attempts", "Calls to one model.", ("model", "outcome"), registry)
+        self.fallbacks = Count("hullspeed_fallbacks", "Calls that needed more than the first model.", (), registry)
+        self.tokens = Count("hullspeed_tokens", "Tokens used, by kind.", ("model", "kind"), registry)
+        self.cost = Count("hullspeed_cost_usd", "USD spent, where the price is known.", ("router", "model"), registry)
+        self.unpriced = Count("hullspeed_unpriced_attempts", "Attempts whose cost is unknown.", ("model",), registry)
         self.inflight = Gauge("hullspeed_inflight_calls", "Calls being served now.", registry=registry)
         self.model_available = Gauge(
             "hullspeed_model_available", "1 where the model can be called.", ["model"], registry=registry
@@ -103,38 +83,42 @@ class Metrics:
         build.labels(version("hullspeed"), platform.python_version()).set(1)
 
     def observe(self, call: Call) -> None:
-        """Count a finished call with its attempts."""
-        router = call.decision.router if call.decision else "none"
-        model = "none" if call.model is None else self.label(call.model)
-        self.calls.labels(router, model, call.outcome, call.source).inc()
+        """Count a finished call with its attempts. For the event loop's thread alone."""
+        decision, label = call.decision, self.label
+        router = decision.router if decision else "none"
+        self.calls.add((router, "none" if call.model is None else label(call.model), call.outcome, call.source))
         self.call_duration.observe(call.latency)
         if call.overhead is not None:
             self.overhead.observe(call.overhead)
         if call.time_to_first_token is not None:
             self.time_to_first_token.observe(call.time_to_first_token)
-        if call.decision is not None and call.decision.ranking:
-            reason = self._reason(router, call.decision.reason)
-            self.decisions.labels(router, self.label(call.decision.ranking[0].model), reason).inc()
-            self.router_duration.labels(router).observe(call.decision.duration)
+        if decision is not None and decision.ranking:
+            reason = self._reason(router, decision.reason)
+            self.decisions.add((router, label(decision.ranking[0].model), reason))
+            self.router_duration.labels(router).observe(decision.duration)
         # Models that were asked side by side to compare their replies are no fallback.
-        if any(attempt.outcome != "ok" for attempt in call.attempts[:-1]):
-            self.fallbacks.inc()
+        if len(call.attempts) > 1 and any(attempt.outcome != "ok" for attempt in call.attempts[:-1]):
+            self.fallbacks.add(())
         for attempt in call.attempts:
-            name = self.label(attempt.model)
-            self.attempts.labels(name, attempt.outcome).inc()
-            if attempt.usage is not None:
-                for kind, tokens in (
-                    ("prompt", attempt.usage.prompt_tokens),
-                    ("completion", attempt.usage.completion_tokens),
-                    ("cached", attempt.usage.cached_tokens),
-                    ("reasoning", attempt.usage.reasoning_tokens),
-                ):
-                    if tokens:
-                        self.tokens.labels(name, kind).inc(tokens)
-                if attempt.cost_usd is None:
-                    self.unpriced.labels(name).inc()
-            if attempt.cost_usd is not None:
-                self.cost.labels(router, name).inc(float(attempt.cost_usd))
+            self._observe_attempt(router, attempt)
+
+    def _observe_attempt(self, router: str, attempt: Attempt) -> None:
+        name = self.label(attempt.model)
+        self.attempts.add((name, attempt.outcome))
+        usage = attempt.usage
+        if usage is not None:
+            if usage.prompt_tokens:
+                self.tokens.add((name, "prompt"), usage.prompt_tokens)
+            if usage.completion_tokens:
+                self.tokens.add((name, "completion"), usage.completion_tokens)
+            if usage.cached_tokens:
+                self.tokens.add((name, "cached"), usage.cached_tokens)
+            if usage.reasoning_tokens:
+                self.tokens.add((name, "reasoning"), usage.reasoning_tokens)
+            if attempt.cost_usd is None:
+                self.unpriced.add((name,))
+        if attempt.cost_usd is not None:
+            self.cost.add((router, name), float(attempt.cost_usd))
 
     def _reason(self, router: str, reason: str) -> str:
         """The reason as a label; `other` for what a router says beyond its first few."""
@@ -146,5 +130,9 @@ class Metrics:
         return reason
 
     def render(self) -> bytes:
-        """The text exposition format."""
+        """The text exposition format, of this process alone. Any thread may ask."""
         return generate_latest(self.registry)
+
+    def snapshot(self) -> bytes:
+        """The same for `app.core.exposition.Sums`."""
+        return snapshot(self.registry)

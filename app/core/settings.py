@@ -31,6 +31,8 @@ class Settings(BaseSettings):
     """Address to bind. Anything but loopback needs a key."""
     port: Annotated[int, Field(ge=0, le=65535)] = 8080
     """Port to bind; 0 takes a free one."""
+    workers: Annotated[int, Field(ge=1, le=256)] = 1
+    """Processes that serve on the port together."""
     api_key: SecretStr | None = None
     """The key clients must send; guards everything but /healthz, /readyz and /metrics."""
     config: Path | None = None

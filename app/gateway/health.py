@@ -3,6 +3,9 @@
 A deployment is one `model_list` entry; a model has one or several. The breaker is the usual one (Nygard, "Release
 It!", 2018): closed until failures come in a row, open for a while that doubles with each failed trial, then half-open
 for one trial at a time. A rate limit sets a deployment aside for as long as it asked for.
+
+What sets a deployment aside or makes it full holds for all workers of a host (`app.core.shared` says how exactly); the
+latency is what each worker has seen itself.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from time import monotonic
 
+from app.core.shared import BACK_AT, FAILS, REQUESTS, TOKENS, TRIALS, TRYING, Place, Shared
 from app.gateway.catalog import Catalog, Model
 from app.gateway.wildcards import MOST_FOUND
 
@@ -33,34 +37,38 @@ class HealthRules:
 
 
 class Bucket:
-    """A token bucket: so many units a minute, a minute's worth at once at most (RFC 2697 knows it as a meter)."""
+    """A token bucket: so many units a minute, a minute's worth at once at most.
 
-    def __init__(self, per_minute: int, clock: Callable[[], float]) -> None:
+    Kept as one number, the moment at which it is full again: the theoretical arrival time of the generic cell rate
+    algorithm (ITU-T I.371), which is the same bucket.
+    """
+
+    def __init__(
+        self, per_minute: int, clock: Callable[[], float], cells: memoryview[float] | None = None, cell: int = 0
+    ) -> None:
+        """`cells[cell]` is where the number is kept, 0 for a full bucket."""
         self._size = float(per_minute)
-        self._left = self._size
+        self._second = self._size / 60
         self._clock = clock
-        self._last = clock()
+        self._cells = memoryview(bytearray(8)).cast("d") if cells is None else cells
+        self._cell = cell
 
-    def _fill(self) -> None:
-        now = self._clock()
-        self._left = min(self._size, self._left + (now - self._last) * self._size / 60)
-        self._last = now
+    @property
+    def _left(self) -> float:
+        return self._size - max(self._cells[self._cell] - self._clock(), 0.0) * self._second
 
     @property
     def is_empty(self) -> bool:
-        self._fill()
         return self._left < 1
 
     def take(self, units: float) -> None:
         """May go below zero: what was used is known afterwards only."""
-        self._fill()
-        self._left -= units
+        self._cells[self._cell] = max(self._cells[self._cell], self._clock()) + units / self._second
 
     @property
     def wait(self) -> float:
         """Seconds until there is a unit again."""
-        self._fill()
-        return max(1 - self._left, 0.0) * 60 / self._size
+        return max(1 - self._left, 0.0) / self._second
 
 
 class Health:
@@ -72,40 +80,50 @@ class Health:
         rules: HealthRules,
         clock: Callable[[], float] = monotonic,
         on_latency: Callable[[], None] = lambda: None,
+        place: Place | None = None,
     ) -> None:
-        """`on_latency` is told when the latency has moved by a tenth."""
+        """`on_latency` is told when the latency has moved by a tenth. `place`: what the other workers know, too."""
         self.model = model
-        self.inflight = 0
         self.latency: float | None = None
         """Moving average of the seconds a good call takes."""
         self._rules = rules
         self._clock = clock
-        self._fails = 0
-        self._trials = 0
-        self._back_at: float | None = None
-        self._trying = False
-        self._requests = Bucket(model.rpm, clock) if model.rpm else None
-        self._tokens = Bucket(model.tpm, clock) if model.tpm else None
+        self._place = place or Place()
+        self._cells = self._place.cells
+        self._requests = self._bucket(model.rpm, REQUESTS)
+        self._tokens = self._bucket(model.tpm, TOKENS)
         self._on_latency = on_latency
         self._told = 0.0
 
     def adopt(self, model: Model, rules: HealthRules, on_latency: Callable[[], None]) -> None:
         """Go on under a new configuration, which reaches the same deployment: what is known of it stays."""
         if model.rpm != self.model.rpm:
-            self._requests = Bucket(model.rpm, self._clock) if model.rpm else None
+            self._cells[REQUESTS] = 0.0
+            self._requests = self._bucket(model.rpm, REQUESTS)
         if model.tpm != self.model.tpm:
-            self._tokens = Bucket(model.tpm, self._clock) if model.tpm else None
+            self._cells[TOKENS] = 0.0
+            self._tokens = self._bucket(model.tpm, TOKENS)
         self.model, self._rules, self._on_latency = model, rules, on_latency
+
+    def _bucket(self, per_minute: int | None, cell: int) -> Bucket | None:
+        return Bucket(per_minute, self._clock, self._cells, cell) if per_minute else None
+
+    @property
+    def inflight(self) -> int:
+        """Calls of all workers that are running now."""
+        return self._place.inflight.total
 
     @property
     def is_out(self) -> bool:
         """Set aside, or being tried by another call just now."""
-        return self._back_at is not None and (self._trying or self._clock() < self._back_at)
+        back_at = self._cells[BACK_AT]
+        return back_at != 0 and (self._cells[TRYING] != 0 or self._clock() < back_at)
 
     @property
     def back_in(self) -> float:
         """Seconds until it is tried again; 0 where it is not set aside."""
-        return 0.0 if self._back_at is None else max(self._back_at - self._clock(), 0.0)
+        back_at = self._cells[BACK_AT]
+        return max(back_at - self._clock(), 0.0) if back_at else 0.0
 
     @property
     def is_full(self) -> bool:
@@ -122,22 +140,24 @@ class Health:
 
     def begin(self) -> None:
         """A call is made."""
-        self.inflight += 1
+        self._place.inflight.add(1)
         if self._requests is not None:
             self._requests.take(1)
-        if self._back_at is not None and self._clock() >= self._back_at:
-            self._trying = True
+        back_at = self._cells[BACK_AT]
+        if back_at and self._clock() >= back_at:
+            self._cells[TRYING] = self._place.trier
 
     def end(self, tokens: int = 0) -> None:
         """The call is over, however it went."""
-        self.inflight -= 1
+        self._place.inflight.add(-1)
         if self._tokens is not None:
             self._tokens.take(tokens)
 
     def succeeded(self, seconds: float) -> None:
         """It answered well."""
-        self._fails = self._trials = 0
-        self._back_at, self._trying = None, False
+        cells = self._cells
+        if cells[FAILS] or cells[BACK_AT]:
+            cells[FAILS] = cells[TRIALS] = cells[BACK_AT] = cells[TRYING] = 0.0
         self.latency = seconds if self.latency is None else self.latency + WEIGHT * (seconds - self.latency)
         if abs(self.latency - self._told) > 0.1 * self._told:
             self._told = self.latency
@@ -145,11 +165,12 @@ class Health:
 
     def failed(self) -> None:
         """It failed in a way that says something about the deployment."""
-        self._fails += 1
-        if self._trying or self._fails > self._rules.allowed_fails:
-            cooldown = min(self._rules.cooldown * 2**self._trials, LONGEST_COOLDOWN)
-            self._set_aside(cooldown)
-            self._trials += 1
+        cells = self._cells
+        cells[FAILS] += 1
+        # Calls that were under way when it was set aside say nothing new by failing too.
+        if cells[TRYING] or (cells[FAILS] > self._rules.allowed_fails and not self.back_in):
+            self._set_aside(min(self._rules.cooldown * 2 ** min(cells[TRIALS], 60), LONGEST_COOLDOWN))
+            cells[TRIALS] += 1
 
     def limited(self, seconds: float | None) -> None:
         """It asked to be left alone, for `seconds` where it said so."""
@@ -157,21 +178,29 @@ class Health:
 
     def unjudged(self) -> None:
         """The call ended without saying anything about the deployment: the client left, or the request was at fault."""
-        self._trying = False
+        if self._cells[TRYING] == self._place.trier:
+            self._cells[TRYING] = 0.0
 
     def _set_aside(self, seconds: float) -> None:
-        self._back_at = self._clock() + seconds
-        self._trying = False
+        self._cells[BACK_AT] = self._clock() + seconds
+        self._cells[TRYING] = 0.0
 
 
 class Fleet:
     """All deployments of all models."""
 
-    def __init__(self, catalog: Catalog, rules: HealthRules, clock: Callable[[], float] = monotonic) -> None:
+    def __init__(
+        self,
+        catalog: Catalog,
+        rules: HealthRules,
+        clock: Callable[[], float] = monotonic,
+        shared: Shared | None = None,
+    ) -> None:
+        """`shared`: where the health of deployments is kept that all workers know."""
         self.catalog = catalog
         self.candidates = dict(catalog.candidates)
         """The models as routers see them, with the latency observed so far."""
-        self._rules, self._clock = rules, clock
+        self._rules, self._clock, self._shared = rules, clock, shared or Shared()
         self._found: OrderedDict[str, tuple[Health, ...]] = OrderedDict()
         """Of models that wildcards stand for, made when they are first asked for."""
         self._models = {name: self._made(name) for name in catalog}
@@ -189,11 +218,14 @@ class Fleet:
     def _made(self, name: str, known: Sequence[Health] = ()) -> tuple[Health, ...]:
         """The deployments of a model; those of `known` that reach the same place are taken over."""
         known, healths = list(known), []
-        for model in self.catalog.deployments(name):
+        models = self.catalog.deployments(name)
+        for number, model in enumerate(models):
             observe = partial(self._observe, name)
             same = next((health for health in known if _place(health.model) == _place(model)), None)
             if same is None:
-                healths.append(Health(model, self._rules, self._clock, observe))
+                twins = sum(_place(twin) == _place(model) for twin in models[:number])
+                place = self._shared.place(name, twins, *_place(model))
+                healths.append(Health(model, self._rules, self._clock, observe, place))
             else:
                 known.remove(same)
                 same.adopt(model, self._rules, observe)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,8 @@ from app.store.embedded import EmbeddedServer
 log = logging.getLogger(__name__)
 
 POOL = 10
+OPENING_SECONDS = 30.0
+"""How long somebody who needs the embedded server waits for it; a new one's files take seconds to write."""
 _DRIVERS = ("postgres", "postgresql", "postgresql+psycopg")
 
 
@@ -50,6 +52,7 @@ class Database:
         self._connect_timeout = connect_timeout
         self._statement_timeout = statement_timeout
         self._engine: AsyncEngine | None = None
+        self._opening: asyncio.Task[None] | None = None
 
     @property
     def engine(self) -> AsyncEngine:
@@ -82,6 +85,28 @@ class Database:
         )
         event.listen(self._engine.sync_engine, "connect", self._configure)
 
+    def open_soon(self) -> None:
+        """As `open`, but an embedded server starts in the background: who needs it meanwhile waits a little, and one
+        that does not start is tried again by `revive`.
+
+        Raises `ConfigError` where its folder cannot hold a server.
+        """
+        if self._embedded is not None:
+            self._embedded.check()
+        self._opening = asyncio.create_task(self._open_or_tell())
+
+    async def _open_or_tell(self) -> None:
+        try:
+            await self.open()
+        except ConfigError as error:
+            log.error("%s", error.message)
+
+    async def _opened(self) -> None:
+        if self._engine is None and self._opening is not None:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(OPENING_SECONDS):
+                    await asyncio.shield(self._opening)
+
     def _configure(self, connection: Any, _record: object) -> None:
         # Statements rather than start-up options, which poolers in front of Postgres refuse.
         cursor = connection.cursor()
@@ -95,14 +120,21 @@ class Database:
 
     async def revive(self) -> None:
         """Start the embedded server again if it has died; an external one is left to its owner. Never raises."""
-        if self._embedded is not None and self._engine is not None:
+        if self._embedded is not None:
             try:
-                await asyncio.to_thread(self._embedded.start)
+                if self._engine is None:
+                    await self._opened()
+                    await self.open()
+                else:
+                    await asyncio.to_thread(self._embedded.start)
             except Exception as error:
                 log.error("The %s cannot be started again: %s", self.describe(), error)
 
     async def close(self) -> None:
         """Close all connections and leave the embedded server. May be called twice."""
+        if self._opening is not None:
+            await self._opening
+            self._opening = None
         if self._engine is not None:
             await self._engine.dispose()
             self._engine = None
@@ -117,6 +149,7 @@ class Database:
         the statements themselves pass as they are.
         """
         with self.explained():
+            await self._opened()
             async with self.engine.begin() as connection:
                 yield connection
 
@@ -125,6 +158,7 @@ class Database:
         """A connection taken out of the pool, without a transaction, closed at the end of the block: what the session
         holds, such as an advisory lock, ends with it. Raises `StoreUnavailable` as `begin` does."""
         with self.explained():
+            await self._opened()
             connection = await self.engine.connect()
         try:
             await connection.execution_options(isolation_level="AUTOCOMMIT")

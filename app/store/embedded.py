@@ -47,18 +47,18 @@ class EmbeddedServer:
 
         Raises `ConfigError` where the folder cannot hold a server or the server does not start.
         """
-        try:
+        self.check()
+        with self._explained(), _alone(self.folder):
+            server = _launch(self.folder)
+            self._share.enter_context(server)
+        return str(server.get_uri())
+
+    def check(self) -> None:
+        """Raises `ConfigError` where the folder cannot hold a server, as far as that can be told at once."""
+        with self._explained():
             self.folder.parent.mkdir(parents=True, exist_ok=True)
             self.folder = self.folder.resolve()
             _check(self.folder)
-            with _alone(self.folder):
-                server = _launch(self.folder)
-                self._share.enter_context(server)
-        except OSError as error:
-            raise ConfigError(
-                f"Cannot keep the embedded Postgres in {self.folder}: {error.strerror or error}; {_FIX}."
-            ) from error
-        return str(server.get_uri())
 
     def stop(self) -> None:
         """Leave; the server stops with its last user. May be called twice."""
@@ -67,6 +67,15 @@ class EmbeddedServer:
                 _forget_the_dead(self.folder)
                 with suppress(psutil.Error):  # it died before it could be stopped
                     self._share.close()
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise ConfigError(
+                f"Cannot keep the embedded Postgres in {self.folder}: {error.strerror or error}; {_FIX}."
+            ) from error
 
 
 @contextmanager

@@ -107,7 +107,7 @@ def test_the_fastest_idle_deployment_comes_first() -> None:
     slow.succeeded(2.0)
     fast.succeeded(0.5)
     busy.succeeded(0.1)
-    busy.inflight = 1
+    busy.begin()
     assert [health.model.target for health in fleet.order("m")] == ["fast", "slow", "busy"]
     assert fleet.candidates["m"].latency == 0.1
 
