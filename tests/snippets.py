@@ -81,11 +81,11 @@ class Reader:
             _program(tools / name, f'printf "%q " {name} "$@" >> {asked}; echo >> {asked}')
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = str(free.getsockname()[1])
-        text = script(page).replace("8080", port)
+        text = script(page).replace("8080", port).replace("http://127.0.0.1:4318", "$COLLECTOR")
         kept = {name: os.environ[name] for name in ("HOME", "LANG", "TMPDIR") if name in os.environ}
         environment = {
             **kept,
-            "PATH": f"{tools}:{os.environ['PATH']}",
+            "PATH": f"{tools}:{self.environment['POSTGRES_BIN']}:{os.environ['PATH']}",
             "PYTHONPATH": str(ROOT),
             "COLUMNS": "120",
             "HULLSPEED_PORT": port,

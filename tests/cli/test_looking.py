@@ -16,11 +16,12 @@ import httpx
 import pytest
 import yaml
 
+from app.core.metrics import Metrics
 from app.core.types import Call
 from app.store import migrate
 from app.store.database import Database
-from app.store.shipping import ship
-from app.store.text import encode
+from app.store.journal import Journal
+from app.store.writer import Ledger
 from tests.cli.program import Program
 from tests.fakes.openai_server import FakeOpenAI
 from tests.serving import models
@@ -33,9 +34,13 @@ def put(program: Program, *calls: Call) -> None:
     async def work() -> None:
         database = Database(program.environment["DATABASE_URL"], program.folder)
         await database.open()
-        await migrate.upgrade(database)
-        async with database.begin() as connection:
-            await ship(connection, "call", [encode(call) for call in calls])
+        ledger = Ledger(database, Journal(program.folder / "put", max_bytes=1 << 24), Metrics())
+        await ledger.start()
+        for call in calls:
+            ledger.record(call)
+        assert await ledger.ready(30)
+        assert await ledger.flush(30)
+        await ledger.close()
         await database.close()
 
     asyncio.run(work())

@@ -3,32 +3,40 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
 from decimal import Decimal
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from app.core.metrics import Metrics
 from app.core.types import Call, Usage
 from app.store.database import Database
+from app.store.journal import Journal
 from app.store.queries.arrivals import arrived_calls
 from app.store.queries.calls import CallFilter
 from app.store.queries.grouped import grouped_calls
-from app.store.shipping import ship
-from app.store.text import encode
+from app.store.writer import Ledger
 from tests.store.samples import NOW, full_call, small_call
 
 Store = Callable[..., Awaitable[None]]
 
 
 @pytest.fixture
-def store(database: Database) -> Store:
-    async def write(*recorded: Call) -> None:
-        async with database.begin() as connection:
-            await ship(connection, "call", [encode(call) for call in recorded])
+async def store(database: Database, tmp_path: Path) -> AsyncIterator[Store]:
+    """Records calls and returns once they can be read."""
+    ledger = Ledger(database, Journal(tmp_path / "journal", max_bytes=1 << 24), Metrics())
+    await ledger.start()
 
-    return write
+    async def write(*recorded: Call) -> None:
+        for call in recorded:
+            ledger.record(call)
+        assert await ledger.flush(30)
+
+    yield write
+    await ledger.close()
 
 
 async def test_calls_arrive_in_the_order_in_which_they_end(database: Database, store: Store) -> None:
