@@ -4,10 +4,10 @@ UV := .uv/bin/uv
 BIN := .venv/bin
 export UV_PYTHON_DOWNLOADS := never
 
-.PHONY: help install demo test lint lock bench clean
+.PHONY: help install demo test test-clients lint lock bench docs clean
 
 help:  ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: .venv/.installed  ## Make .venv from the lock files (hashes checked)
 
@@ -36,6 +36,17 @@ lint: install  ## Formatting, lint, types and import rules
 test: lint  ## Lint and the whole test suite
 	$(BIN)/pytest -n 3 --dist loadgroup
 
+# LangChain and LlamaIndex ask for older versions of packages that Hullspeed uses: they get an environment of their own.
+test-clients: install  ## Run the snippets of docs/frameworks.md with LangChain and LlamaIndex
+	$(UV) venv --quiet --allow-existing --python $(BIN)/python .venv-clients
+	$(UV) pip install --quiet --python .venv-clients/bin/python langchain-openai llama-index-llms-openai-like
+	HULLSPEED_CLIENTS_PYTHON=$(CURDIR)/.venv-clients/bin/python $(BIN)/pytest tests/test_docs.py -k frameworks
+
+docs: install  ## Build the documentation in build/docs
+	$(BIN)/python docs/reference.py
+	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going -b html docs build/docs
+	@echo "Open build/docs/index.html"
+
 bench: install  ## Print the figures of benchmarks/
 	$(BIN)/python -m benchmarks.golden
 	$(BIN)/python -m benchmarks.replay
@@ -52,4 +63,4 @@ lock: $(UV)  ## Resolve the lock files anew
 	echo "uv==0.13.8" | $(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 - -o requirements-uv.lock
 
 clean:  ## Remove the environments and caches
-	rm -rf .venv .uv .mypy_cache .ruff_cache .pytest_cache build dist
+	rm -rf .venv .venv-clients .uv .mypy_cache .ruff_cache .pytest_cache build dist

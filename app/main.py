@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Self, cast
+from urllib.parse import urlsplit
 
 import uvicorn
 from fastapi import Depends, FastAPI
@@ -38,10 +39,12 @@ from app.core.errors import ConfigError, HullspeedError
 from app.core.metrics import Metrics
 from app.core.settings import Settings
 from app.core.shared import Shared
+from app.core.telemetry import Reached, open_telemetry
+from app.core.types import Call
 from app.core.watch import stamp
 from app.core.workers import BACKLOG, METRICS, Line
 from app.gateway.admission import Admission
-from app.gateway.catalog import Catalog, catalog_from_config, catalog_from_environment
+from app.gateway.catalog import ENDPOINTS, Catalog, catalog_from_config, catalog_from_environment
 from app.gateway.decide import Decider, RouterEntry
 from app.gateway.dialects.chat import Chat
 from app.gateway.dialects.completions import Completions
@@ -51,7 +54,7 @@ from app.gateway.dialects.responses import Responses
 from app.gateway.direct import DirectUpstream
 from app.gateway.embedders import Cache, check_needs
 from app.gateway.entries import artifact_folder, build_attempts, build_embedder, build_entries, build_rules
-from app.gateway.flow import Gateway
+from app.gateway.flow import Gateway, Sink
 from app.gateway.health import Fleet, HealthRules
 from app.gateway.idempotency import Idempotency
 from app.gateway.learning import Learning
@@ -137,6 +140,7 @@ class Proxy:
             settings.data_dir / "journal", max_bytes=config.ledger.journal_max_bytes, fsync=config.ledger.fsync
         )
         self.ledger = Ledger(self.database, journal, self.metrics)
+        self.telemetry = open_telemetry(environ)
         self.admission = Admission(config.routing.max_inflight, config.routing.queue_seconds, self._shared)
         self.draining = False
         self._warming: asyncio.Task[None] | None = None
@@ -205,7 +209,7 @@ class Proxy:
             decider=decider,
             attempts=build_attempts(config.routing, catalog, self.upstreams, fleet),
             admission=self.admission,
-            sink=self.ledger,
+            sink=self.ledger if self.telemetry is None else Sinks(self.ledger, self.telemetry),
             metrics=self.metrics,
             store_text=config.ledger.store_text,
             keep_alive=config.routing.keep_alive,
@@ -244,6 +248,8 @@ class Proxy:
         for name in setup.catalog:
             self.metrics.model_available.labels(name).set_function(partial(_availability, setup.fleet, name))
         self.metrics.label = setup.catalog.label
+        if self.telemetry is not None:
+            self.telemetry.reached = partial(_reached, setup.catalog)
         self.admission.limit = setup.config.routing.max_inflight
         self.admission.patience = setup.config.routing.queue_seconds
         self._setup = setup
@@ -349,6 +355,8 @@ class Proxy:
         if self._own_database:
             self.database.open_soon()
         await self.ledger.start()
+        if self.telemetry is not None:
+            await asyncio.to_thread(self.telemetry.start)
         self.learning.start()
         self._warm()
         return self
@@ -362,6 +370,8 @@ class Proxy:
     async def __aexit__(self, *_: object) -> None:
         await self.learning.close()
         await self.ledger.close()
+        if self.telemetry is not None:
+            await asyncio.to_thread(self.telemetry.close)
         if self._warming is not None:
             await self._warming
         for upstream in self.upstreams.values():
@@ -380,6 +390,30 @@ async def _catch_up(learning: Learning) -> None:
     if learning.learners:
         with contextlib.suppress(HullspeedError, TimeoutError):
             await asyncio.wait_for(learning.catch_up(), CATCH_UP_SECONDS)
+
+
+class Sinks:
+    """Several sinks as one."""
+
+    def __init__(self, *sinks: Sink) -> None:
+        self._sinks = sinks
+
+    def record(self, call: Call) -> None:
+        for sink in self._sinks:
+            sink.record(call)
+
+
+def _reached(catalog: Catalog, name: str) -> Reached:
+    """How a model is reached, in names that come from the configuration; no address where its deployments have
+    several."""
+    model = catalog.get(name) if catalog.lists(name) else None
+    if model is None:
+        return Reached("", catalog.label(name))
+    urls = {deployment.base_url for deployment in catalog.deployments(model.name)}
+    url = urlsplit(model.base_url or "") if len(urls) == 1 else None
+    address, port = (None, None) if url is None else (url.hostname, url.port or (443 if url.scheme == "https" else 80))
+    embeds = model.endpoints == frozenset({ENDPOINTS["embedding"]})
+    return Reached(model.provider, model.target.removeprefix(f"{model.provider}/"), address, port, embeds)
 
 
 def _availability(fleet: Fleet, name: str) -> float:

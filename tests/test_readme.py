@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-import shlex
 import sys
 import types
 from collections.abc import Callable
@@ -14,42 +13,41 @@ import httpx
 import pytest
 import yaml
 
-from app.core.config import Config, load_config
-from app.core.metrics import Metrics
-from app.core.settings import Settings
+from app.core.config import load_config
 from app.gateway.catalog import catalog_from_config
 from routers import Candidate, Query, Router, registry
 from tests.cli.program import Program
 from tests.cli.test_bench import write_files
+from tests.cli.test_looking import put, recent
 from tests.fakes.openai_server import FakeOpenAI
 from tests.serving import StartProxy, models
+from tests.snippets import blocks, commands
 
 README = Path(__file__).parent.parent / "README.md"
 
 
-def blocks(language: str) -> list[str]:
+@pytest.fixture
+def program(tmp_path: Path, new_database: Callable[[], str]) -> Program:
+    """The program with an empty ledger."""
+    return Program(tmp_path, {"HULLSPEED_DATA_DIR": str(tmp_path / "data"), "DATABASE_URL": new_database()})
+
+
+def texts(language: str) -> list[str]:
     """The fenced blocks of one language, in order."""
-    return re.findall(rf"^```{language}\n(.*?)^```", README.read_text(), re.MULTILINE | re.DOTALL)
-
-
-def commands(program: str) -> list[list[str]]:
-    """Every command of the shell blocks that runs `program`, as words."""
-    lines = "\n".join(blocks("sh")).replace("\\\n", " ").splitlines()
-    return [shlex.split(line, comments=True) for line in lines if line.startswith(program)]
+    return [block.text for block in blocks(README, language)]
 
 
 def test_make_targets_exist() -> None:
     makefile = (README.parent / "Makefile").read_text()
-    for _, target in commands("make"):
+    for _, target in commands(README, "make"):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE)
 
 
-def test_bench_and_train_commands(tmp_path: Path, new_database: Callable[[], str]) -> None:
-    program = Program(tmp_path, {"HULLSPEED_DATA_DIR": str(tmp_path / "data"), "DATABASE_URL": new_database()})
+def test_bench_and_train_commands(program: Program, tmp_path: Path) -> None:
     write_files(tmp_path)
-    (_, example) = blocks("python")
+    (_, example) = texts("python")
     (tmp_path / "my_router.py").write_text(example)
-    ran = [words[1:] for words in commands("hullspeed") if words[1] in ("bench", "train")]
+    ran = [words[1:] for words in commands(README, "hullspeed") if words[1] in ("bench", "train")]
     assert len(ran) == 7
     for words in ran:
         program.run(*words)
@@ -59,7 +57,7 @@ def test_bench_and_train_commands(tmp_path: Path, new_database: Callable[[], str
 
 async def test_the_sdk_example(start_proxy: StartProxy, openai_server: FakeOpenAI) -> None:
     proxy = await start_proxy({"model_list": models(openai_server.url, "small", "large")})
-    (example, _) = blocks("python")
+    (example, _) = texts("python")
     example = example.replace("http://127.0.0.1:8080", proxy.url)
     child = await asyncio.create_subprocess_exec(
         sys.executable, "-c", example, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
@@ -72,7 +70,7 @@ async def test_the_sdk_example(start_proxy: StartProxy, openai_server: FakeOpenA
 async def test_the_ledger_commands(start_proxy: StartProxy, openai_server: FakeOpenAI) -> None:
     proxy = await start_proxy({"model_list": models(openai_server.url, "small")})
     call = (await proxy.chat("small")).headers["x-hullspeed-call-id"]
-    shown = commands("curl")
+    shown = commands(README, "curl")
     assert len(shown) == 3
     for words in shown:
         url = next(word for word in words if word.startswith("http")).replace("http://127.0.0.1:8080", proxy.url)
@@ -87,7 +85,7 @@ async def test_the_ledger_commands(start_proxy: StartProxy, openai_server: FakeO
 
 
 def test_the_config_example(tmp_path: Path) -> None:
-    (example,) = blocks("yaml")
+    (example,) = texts("yaml")
     path = tmp_path / "hullspeed.yaml"
     path.write_text(example)
     config = load_config(path)
@@ -99,7 +97,7 @@ def test_the_config_example(tmp_path: Path) -> None:
 
 
 def test_the_example_router() -> None:
-    (_, example) = blocks("python")
+    (_, example) = texts("python")
     module = types.ModuleType("my_router")
     exec(compile(example, "my_router", "exec"), module.__dict__)
     router: Router = module.ShortIsEasyRouter(characters=10)
@@ -118,25 +116,29 @@ def table(heading: str) -> str:
     return README.read_text().split(f"\n## {heading}\n")[1].split("\n## ")[0]
 
 
-def test_every_setting_and_key_is_in_the_reference() -> None:
-    section = table("Configuration")
-    for name in Settings.model_fields:
-        variable = "DATABASE_URL" if name == "database_url" else f"HULLSPEED_{name.upper()}"
-        assert f"`{variable}`" in section, variable
-    named = set(re.findall(r"`((?:routing|ledger)\.\w+)", section))
-    own = {f"routing.{key}" for key in Config.model_fields["routing"].annotation.model_fields}  # type: ignore[union-attr]
-    own |= {f"ledger.{key}" for key in Config.model_fields["ledger"].annotation.model_fields}  # type: ignore[union-attr]
-    assert named == own
+def test_links_lead_somewhere() -> None:
+    links = re.findall(r"\]\((docs/[\w.-]+)\)", README.read_text())
+    assert {README.parent / link for link in links} == set((README.parent / "docs").glob("*.md")) - {
+        README.parent / "docs" / "index.md"
+    }
 
 
-def test_every_metric_is_listed() -> None:
-    listed = set(re.findall(r"`(hullspeed_\w+)`", table("Metrics")))
-    metrics = Metrics()
-    there = set()
-    for family in metrics.registry.collect():
-        if family.name.startswith("hullspeed_"):
-            there.add(family.name + ("_total" if family.type == "counter" else ""))
-    assert listed == there
+def test_commands_to_look_with(program: Program, tmp_path: Path) -> None:
+    (example,) = texts("yaml")
+    # Its artifact is made by a command of its own, which is run above.
+    (tmp_path / "hullspeed.yaml").write_text(example.replace("default: knn", "default: spread").replace(ARTIFACT, ""))
+    keys = {"OPENAI_API_KEY": "a", "ANTHROPIC_API_KEY": "b", "HULLSPEED_PORT": "0"}
+    shown = [words[1:] for words in commands(README, "hullspeed") if words[1] in ("check", "calls", "stats")]
+    assert len(shown) == 4
+    for words in shown:
+        if words[0] == "check":
+            assert "ready to serve" in program.run(*words, **keys).stdout
+            put(program, recent())
+        else:
+            assert program.run(*words, *(["--no-follow"] if words[1:] == ["tail"] else [])).stdout
+
+
+ARTIFACT = "    knn: {artifact: artifacts/knn}\n"
 
 
 def test_every_router_is_listed() -> None:

@@ -173,6 +173,7 @@ def _head(raw: RawHeaders, dialect: Dialect) -> RequestHead:
         session=text(b"x-hullspeed-session"),
         client_request_id=text(b"x-request-id"),
         idempotency=None if key is None else scoped(credential(headers), dialect.endpoint, key),
+        traceparent=text(b"traceparent"),
         client_retries=_count(headers.get(b"x-stainless-retry-count")),
         passed={name: headers[name.encode()].decode("latin-1") for name in dialect.passes if name.encode() in headers},
     )

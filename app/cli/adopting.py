@@ -41,6 +41,7 @@ def adopt(
 ) -> None:
     """Make a run of the calls that another harness sent through the proxy, and report on it."""
     from app.bench.adopt import adopt as carry_out
+    from app.cli.progress import steps
     from app.cli.store import open_database
     from app.core.settings import load_settings
 
@@ -58,6 +59,8 @@ def adopt(
                 allow_code=allow_code or settings.allow_code,
             )
 
-    found = run_async(work())
+    with steps() as step:
+        step(f"adopting the calls of `{tag}`")
+        found = run_async(work())
     typer.echo(f"Run {found.run} of `{tag}`: {found.used:,} of {found.calls:,} calls are in it.", err=True)
     show(found.report, json_file, output, csv_file)

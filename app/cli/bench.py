@@ -122,10 +122,17 @@ def score(
     """Score routers on recorded outcomes, without calling anything."""
     from app.bench.run import score as carry_out
     from app.bench.seeds import score_seeds
+    from app.cli.progress import steps
 
     plan = _plan(suite, router, tradeoffs, split, split_by, seed, limit, grader, allow_code, data_dir)
     plan, _ = _embedded(plan, embedding, config, data_dir)
-    report = carry_out(plan) if seeds == 1 else score_seeds(plan, range(seed, seed + seeds))
+    with steps(quiet=to_terminal(json_file) or to_terminal(csv_file)) as step:
+        step(f"scoring {', '.join(spec.text for spec in plan.routers)}")
+        if seeds == 1:
+            report = carry_out(plan)
+        else:
+            left = range(seed, seed + seeds)
+            report = score_seeds(plan, left, on_done=lambda done: step(f"seed {done - seed + 1} of {seeds} is scored"))
     show(report, json_file, output, csv_file)
     _gate(report, least)
 

@@ -27,8 +27,11 @@ def conform_router(
 
     from app.bench import bundled
     from app.bench.conform_router import conform
+    from app.cli.progress import steps
 
-    found = conform(router, bundled.load() if suite == bundled.NAME else run_async(_load(suite, data_dir)))
+    with steps(quiet=as_json) as step:
+        step(f"asking {router}")
+        found = conform(router, bundled.load() if suite == bundled.NAME else run_async(_load(suite, data_dir)))
     if as_json:
         typer.echo(msgspec.json.encode(found).decode())
     else:

@@ -122,6 +122,7 @@ async def _run(stand: Stand, checks: list[Check], address: tuple[str, int], *, q
     from app.core.errors import ConfigError
 
     host, port = address
+    console = Console(stderr=True)
     with tempfile.TemporaryDirectory(prefix="hullspeed-conform-") as folder:
         async with stand.mock:
             try:
@@ -130,7 +131,7 @@ async def _run(stand: Stand, checks: list[Check], address: tuple[str, int], *, q
                 raise ConfigError(f"--mock-address {host}:{port} cannot be bound: {error.strerror}") from None
             await stand.greet(checks)
             await stand.warm()
-            with Progress(console=Console(stderr=True), disable=quiet, transient=True) as progress:
+            with Progress(console=console, disable=quiet or not console.is_terminal, transient=True) as progress:
                 task = progress.add_task("checks", total=len(checks))
                 results = await run(stand, checks, on_result=lambda _: progress.advance(task))
     return [*results, *unseen(checks)]

@@ -79,10 +79,11 @@ def embedded(suite: Suite, text: str | None, settings: Settings) -> tuple[Suite,
     fleet = Fleet(catalog, HealthRules(routing.allowed_fails, routing.cooldown))
     embedder = build_embedder(routing, catalog, upstreams, fleet, Path.cwd() / "here")
     assert embedder is not None
+    console = Console(stderr=True)
     prompts = [item.as_query().text for item in suite.items]
 
     async def work() -> Suite:
-        with Progress(console=Console(stderr=True), transient=True) as bar:
+        with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
             task = bar.add_task("embedding", total=len(prompts))
             try:
                 vectors = await embedder.embed_all(prompts, lambda done: bar.update(task, completed=done))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -48,8 +49,11 @@ def outcomes(
     """Recorded outcomes in a long table."""
     from app.bench import importers
 
-    read = importers.read_outcomes(file, items, name, grader=grader, allow_missing=allow_missing)
-    _keep(read, data_dir, replace=replace)
+    _keep(
+        lambda: importers.read_outcomes(file, items, name, grader=grader, allow_missing=allow_missing),
+        data_dir,
+        replace=replace,
+    )
 
 
 @app.command("items")
@@ -63,7 +67,7 @@ def items(
     """Items without outcomes, to be asked live."""
     from app.bench import importers
 
-    _keep(importers.read_items(file, name, grader), data_dir, replace=replace)
+    _keep(lambda: importers.read_items(file, name, grader), data_dir, replace=replace)
 
 
 @app.command("routerbench")
@@ -77,7 +81,7 @@ def routerbench(
     """RouterBench's wide files; a pickle is read without running anything in it."""
     from app.bench import importers
 
-    _keep(importers.read_routerbench(file, name, allow_missing=allow_missing), data_dir, replace=replace)
+    _keep(lambda: importers.read_routerbench(file, name, allow_missing=allow_missing), data_dir, replace=replace)
 
 
 @app.command("routellm")
@@ -94,10 +98,13 @@ def routellm(
     from app.bench import importers
 
     prices = importers.parse_prices(price or [])
-    read = importers.read_routellm(
-        files, name, prices=prices, contaminated=contaminated or [], allow_missing=allow_missing
+    _keep(
+        lambda: importers.read_routellm(
+            files, name, prices=prices, contaminated=contaminated or [], allow_missing=allow_missing
+        ),
+        data_dir,
+        replace=replace,
     )
-    _keep(read, data_dir, replace=replace)
 
 
 @app.command("mt-bench")
@@ -115,10 +122,13 @@ def mt_bench(
     from app.bench import importers
 
     prices = importers.parse_prices(price or [])
-    read = importers.read_mt_bench(
-        files, questions, name, prices=prices, contaminated=contaminated or [], allow_missing=allow_missing
+    _keep(
+        lambda: importers.read_mt_bench(
+            files, questions, name, prices=prices, contaminated=contaminated or [], allow_missing=allow_missing
+        ),
+        data_dir,
+        replace=replace,
     )
-    _keep(read, data_dir, replace=replace)
 
 
 @app.command("llmrouterbench")
@@ -132,7 +142,7 @@ def llmrouterbench(
     """LLMRouterBench's records."""
     from app.bench import importers
 
-    _keep(importers.read_llmrouterbench(files, name, allow_missing=allow_missing), data_dir, replace=replace)
+    _keep(lambda: importers.read_llmrouterbench(files, name, allow_missing=allow_missing), data_dir, replace=replace)
 
 
 @app.command("inspect")
@@ -149,22 +159,33 @@ def inspect(
     from app.bench import importers
 
     prices = importers.parse_prices(price or [])
-    read = importers.read_inspect(files, name, scorer=scorer, prices=prices, allow_missing=allow_missing)
-    _keep(read, data_dir, replace=replace)
+    _keep(
+        lambda: importers.read_inspect(files, name, scorer=scorer, prices=prices, allow_missing=allow_missing),
+        data_dir,
+        replace=replace,
+    )
 
 
-def _keep(read: Imported, data_dir: Path | None, *, replace: bool) -> None:
-    """Store the suite, then say what was found in it."""
+def _keep(read: Callable[[], Imported], data_dir: Path | None, *, replace: bool) -> None:
+    """Read and store a suite, then say what was found in it."""
     from app.bench import library
+    from app.cli.progress import steps
     from app.cli.store import open_database
 
-    suite = read.suite
-
-    async def work() -> None:
+    async def work(suite: Suite) -> None:
         async with open_database(data_dir) as database:
             await library.save(database, suite, replace=replace)
 
-    run_async(work())
+    with steps() as step:
+        step("reading")
+        found = read()
+        suite = found.suite
+        step(f"storing {len(suite.items):,} items")
+        run_async(work(suite))
+        step("looking for repeats and near-duplicates")
+        remarks = found.findings().lines()
+        step("grading what was recorded")
+        remarks += _agreement(suite)
     categories: dict[str, int] = {}
     for item in suite.items:
         categories[item.category] = categories.get(item.category, 0) + 1
@@ -172,9 +193,7 @@ def _keep(read: Imported, data_dir: Path | None, *, replace: bool) -> None:
     named = [f"{name} {count:,}" for name, count in sorted(categories.items())]
     more = f" and {len(named) - SHOWN:,} more" if len(named) > SHOWN else ""
     typer.echo(f"  {', '.join(named[:SHOWN])}{more}")
-    for line in read.findings().lines():
-        typer.echo(f"  {line}")
-    for line in _agreement(suite):
+    for line in remarks:
         typer.echo(f"  {line}")
 
 

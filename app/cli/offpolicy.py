@@ -44,6 +44,7 @@ def off_policy(
 
     from app.bench.logged import Estimates, estimate_routers
     from app.bench.render_offpolicy import render_estimates
+    from app.cli.progress import steps
     from app.cli.recording import parse_time
     from app.cli.store import open_database
     from app.core.config import load_config
@@ -73,7 +74,9 @@ def off_policy(
                 seed=seed,
             )
 
-    found = run_async(work())
+    with steps(quiet=as_json) as step:
+        step(f"estimating {', '.join(built)}")
+        found = run_async(work())
     if as_json:
         typer.echo(msgspec.json.encode(found).decode())
     else:

@@ -113,6 +113,7 @@ def capture(
     from app.bench import library
     from app.bench.capture import capture as carry_out
     from app.bench.capture import load_redaction
+    from app.cli.progress import Step, steps
     from app.cli.store import open_database
     from app.core.errors import ConfigError
     from app.store.queries.calls import CallFilter
@@ -125,15 +126,19 @@ def capture(
     hook = None if redact is None else load_redaction(redact)
     wanted = CallFilter(since=first, until=last, router=router, model=model)
 
-    async def work() -> Captured:
+    async def work(step: Step) -> Captured:
         async with open_database(data_dir) as database:
             if not replace and name in {row.name for row in await list_suites(database)}:
                 raise ConfigError(f"There is a suite named {name!r} already; --replace it, or choose another --name.")
+            step("reading the logged calls")
             found = await carry_out(database, name, wanted, sample=sample, seed=seed, redact=hook)
+            step(f"storing {len(found.suite.items):,} items")
             await library.save(database, found.suite, replace=replace)
             return found
 
-    _say_captured(run_async(work()))
+    with steps() as step:
+        captured = run_async(work(step))
+    _say_captured(captured)
 
 
 def export(
@@ -294,10 +299,10 @@ async def _show_recording(
     plan: Plan, asked: _Asked, database: Database, name: str | None, concurrency: int, cap: Decimal | None
 ) -> Recording:
     from app.bench.record import record as carry_out
-    from app.cli.replay import progress_bar
+    from app.cli.progress import progress_bar
 
-    with progress_bar(len(plan.routers) * len(plan.rows), quiet=False) as bar:
-        bar.progress.update(bar.task, description="recording")
+    with progress_bar(len(plan.routers) * len(plan.rows), quiet=False, cap=cap) as bar:
+        bar.describe("recording")
         found = await carry_out(
             plan,
             asked.target,

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Collection
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 from typing import Literal
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from app.bench.graders import asks
 from app.bench.local import recorded_catalog, recorded_source, recorded_upstream
 from app.bench.plan import Plan
-from app.bench.replay import Progress as Done
 from app.bench.report import Report
 from app.bench.run import Target
 from app.bench.run import replay as carry_out
 from app.cli.apart import WORTH_IT, describe, served_apart
 from app.cli.elsewhere import listed_models
+from app.cli.progress import progress_bar, steps
 from app.cli.spending import ask_to_spend
 from app.cli.store import open_database
 from app.core.config import Config, load_config
@@ -31,7 +29,6 @@ from app.core.settings import Settings, load_settings
 from app.gateway.embedders import Cache
 from app.main import Proxy, bind, serving
 from app.store.database import Database
-from app.store.runs import RunRow
 from routers import Router
 
 
@@ -57,7 +54,9 @@ async def replay(wanted: Wanted) -> Report:
     """Replay as asked, showing progress on standard error."""
     settings = load_settings(config=wanted.config, data_dir=wanted.data_dir, host="127.0.0.1")
     configure_logging(settings.log_level, settings.log_format)
-    built = {} if wanted.url else wanted.plan.build()
+    with steps(quiet=wanted.quiet) as step:
+        step("fitting the routers")
+        built = {} if wanted.url else wanted.plan.build()
     async with (
         open_database(settings=settings) as database,
         _target(wanted, settings, database, built) as target,
@@ -87,7 +86,7 @@ async def show_replay(
 ) -> Report:
     """Replay with a progress bar, and say afterwards how fast it went."""
     total = len(plan.routers) * len(plan.tradeoffs) * len(plan.rows)
-    with progress_bar(total, quiet=quiet) as bar:
+    with progress_bar(total, quiet=quiet, cap=max_cost) as bar:
         report, progress = await carry_out(
             plan,
             target,
@@ -102,62 +101,6 @@ async def show_replay(
     if not quiet:
         typer.echo(bar.summary(report.run or "", target.upstream, progress), err=True)
     return report
-
-
-class Bar:
-    """One progress bar over the calls of a run."""
-
-    def __init__(self, progress: Progress, total: int) -> None:
-        self.progress = progress
-        self.task = progress.add_task("replaying", total=total, detail="")
-        self.earlier = 0
-        self.shown = 0
-
-    def start(self, run: RunRow, done: int, total: int) -> None:
-        """The run begins, or goes on after `done` calls."""
-        self.earlier = done
-        if done:
-            self.progress.console.print(f"resuming run {run.id}: {done:,} of {total:,} calls are done")
-        self.progress.update(self.task, total=total, completed=done)
-
-    def advance(self, done: Done) -> None:
-        """Called after every call; drawing is rarer."""
-        if done.done - self.shown >= 20 or done.done == done.total:
-            self.shown = done.done
-            detail = f"{done.rate:,.0f} calls/s  ${done.cost:.4f}  quality {done.mean_quality:.3f}"
-            if done.ungraded:
-                detail += f"  {done.ungraded:,} not graded"
-            if done.failed:
-                detail += f"  {done.failed:,} failed"
-            self.progress.update(self.task, completed=self.earlier + done.done, detail=detail)
-
-    def summary(self, run: str, upstream: str, done: Done) -> str:
-        """What to say at the end."""
-        failed = f", {done.failed:,} failed" if done.failed else ""
-        speed = f" at {done.rate:,.0f} calls/s" if done.done else ""
-        judging = f", ${done.judge_cost:.4f} for judging them" if done.judge_cost else ""
-        ungraded = f", {done.ungraded:,} not graded" if done.ungraded else ""
-        whose = {"recorded": " by the recording, nothing was spent", "simulated": " by simulated models"}
-        return (
-            f"Run {run}: {done.done:,} calls over HTTP{speed}, ${done.cost:.4f} billed{whose.get(upstream, '')}"
-            f"{judging}{ungraded}{failed}"
-        )
-
-
-@contextmanager
-def progress_bar(total: int, *, quiet: bool) -> Iterator[Bar]:
-    """On standard error, and only where that is a terminal."""
-    console = Console(stderr=True)
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[detail]}"),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console, disable=quiet or not console.is_terminal) as progress:
-        yield Bar(progress, total)
 
 
 @asynccontextmanager

@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from app.cli import bench, calibrate, contract, demo, ledger, mock, route, serve, train, tune
+from app.cli import bench, calibrate, calls, check, contract, demo, ledger, mock, route, serve, stats, train, tune
 from app.core.errors import ConfigError, HullspeedError
 
 app = typer.Typer(
@@ -18,6 +18,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("serve")(serve.serve)
+app.command("check")(check.check)
 app.command("demo")(demo.demo)
 app.command("mock")(mock.mock)
 app.command("conform")(contract.conform)
@@ -26,6 +27,8 @@ app.command("tune")(tune.tune)
 app.command("calibrate")(calibrate.calibrate)
 app.command("route")(route.route)
 app.command("migrate")(ledger.migrate)
+app.command("stats")(stats.stats)
+app.add_typer(calls.app, name="calls")
 app.add_typer(bench.app, name="bench")
 app.add_typer(ledger.app, name="ledger")
 

@@ -124,6 +124,8 @@ async def _recorded(settings: Settings, file: Config, name: str, shared: Shared 
 
 def _greet(proxy: Proxy, url: str) -> None:
     """What somebody who has just started it wants to know."""
+    from app.cli.checking import KEYLESS
+
     default = proxy.decider.rules.default
     untrained = "" if default in proxy.config.routing.routers else " (untrained; see `hullspeed train`)"
     key = "HULLSPEED_API_KEY is needed" if proxy.api_key else "no key is needed"
@@ -141,11 +143,8 @@ def _greet(proxy: Proxy, url: str) -> None:
     for model in proxy.catalog.values():
         if model.price is None and model.upstream in ("direct", "litellm"):
             typer.echo(f"warning: the price of `{model.name}` is not known; its cost is logged as NULL", err=True)
-        if model.upstream == "direct" and model.api_key is None and model.provider not in _KEYLESS:
+        if model.upstream == "direct" and model.api_key is None and model.provider not in KEYLESS:
             typer.echo(f"warning: `{model.name}` has no key; set {model.key_name}", err=True)
-
-
-_KEYLESS = ("hosted_vllm", "lm_studio", "openai_like")
 
 
 def _some(names: list[str], most: int = 6) -> str:

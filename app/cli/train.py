@@ -43,11 +43,10 @@ def train(
     """Fit a router to a suite's outcomes and write it as an artifact that a config can name."""
     from dataclasses import replace
 
-    from rich.console import Console
-
     from app.bench.plan import Plan, RouterSpec, parse_params
     from app.bench.training import train as carry_out
     from app.cli.embedding import as_yaml, embedded
+    from app.cli.progress import steps
     from app.cli.store import open_database
     from app.core.errors import ConfigError
     from app.core.settings import load_settings
@@ -86,8 +85,8 @@ def train(
     if grader is not None and plan.asks:
         raise ConfigError(f"grader `{grader}` asks a model about each reply, and training asks nobody")
     try:
-        with Console(stderr=True).status("training") as status:
-            fitted = carry_out(cls, plan, params, on_step=status.update)
+        with steps() as step:
+            fitted = carry_out(cls, plan, params, on_step=step)
         if embedding is not None and fitted.needs_embedding is None:
             raise ValueError("it learns from the words of prompts alone; leave out --embedding")
         fitted.save(output)

@@ -44,11 +44,10 @@ def tune(
     data_dir: DataDirOption = None,
 ) -> None:
     """Ask your models a suite, fit routers to what they did, and make the best one `auto`."""
-    from rich.console import Console
-
     from app.bench.tuning import ROUTERS, complete
     from app.bench.tuning import tune as carry_out
     from app.cli.config_file import add_router
+    from app.cli.progress import steps
     from app.cli.showing import show
     from app.cli.store import open_database
     from app.core.config import Config, load_config
@@ -67,8 +66,8 @@ def tune(
             return await _recorded(settings, database, suite, chosen, concurrency, max_cost, yes=yes, fresh=fresh)
 
     outcomes = complete(run_async(record()), chosen)
-    with Console(stderr=True).status("tuning") as status:
-        tuned = carry_out(outcomes, router or ROUTERS, seed=seed, on_step=status.update)
+    with steps() as step:
+        tuned = carry_out(outcomes, router or ROUTERS, seed=seed, on_step=step)
     tuned.router.save(output, overwrite=True)
     show(tuned.report, None, report)
     path = config_output or settings.config or Path("hullspeed.yaml")

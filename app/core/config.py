@@ -31,10 +31,15 @@ class Rates(BaseModel):
     model_config = ConfigDict(extra="allow", frozen=True, protected_namespaces=())
 
     input_cost_per_token: Rate | None = None
+    """USD."""
     output_cost_per_token: Rate | None = None
+    """USD; one of the two without the other is refused."""
     cache_read_input_token_cost: Rate | None = None
+    """USD; without it, cached tokens cost what input costs."""
     cache_creation_input_token_cost: Rate | None = None
+    """USD; without it, what input costs."""
     output_cost_per_reasoning_token: Rate | None = None
+    """USD; without it, what output costs."""
     base_model: str | None = None
     """litellm's name of the model whose prices and limits hold, where `model` is the name of a deployment."""
 
@@ -102,7 +107,9 @@ class ModelEntry(BaseModel):
     model_name: Annotated[str, Field(min_length=1)]
     """The name clients and routers use."""
     litellm_params: LitellmParams
+    """The model, and how to reach it."""
     model_info: ModelInfo = ModelInfo()
+    """What it costs and can do, where the price map does not know it."""
 
 
 class RouterConfig(BaseModel):
@@ -199,6 +206,7 @@ class RoutingConfig(BaseModel):
     queue_seconds: Annotated[float, Field(ge=0)] = 1.0
     """Seconds a call waits for a place."""
     routers: dict[str, RouterConfig] = {}
+    """Routers by the name behind `auto/`."""
     embedding: EmbeddingConfig | None = None
     """For routers that were trained with sentence embeddings; no other asks for any."""
 
@@ -341,16 +349,24 @@ def _field_names(where: tuple[str | int, ...]) -> list[str]:
 
 
 def _unused(config: Config, document: Document) -> Iterator[str]:
-    """One sentence that lists what of litellm's was read and not used."""
+    """One sentence that lists what of litellm's was read and not used, with the line of each."""
     data = document.data
-    ignored = [key for key in data if key in LITELLM_SECTIONS and key not in LitellmSections.model_fields]
-    ignored += unused_settings(data)
-    for entry in config.model_list:
-        ignored += [f"model_list.litellm_params.{key}" for key in (entry.litellm_params.model_extra or {})
-                    if key in UNUSED_PARAMS]  # fmt: skip
+    ignored: list[tuple[str, Key]] = [
+        (key, (key,)) for key in data if key in LITELLM_SECTIONS and key not in LitellmSections.model_fields
+    ]
+    ignored += [(found, tuple(found.partition(" ")[0].split(".", 1))) for found in unused_settings(data)]
+    for index, entry in enumerate(config.model_list):
+        ignored += [(f"model_list.litellm_params.{key}", ("model_list", index, "litellm_params", key))
+                    for key in (entry.litellm_params.model_extra or {}) if key in UNUSED_PARAMS]  # fmt: skip
     names = [entry.model_name for entry in config.model_list] + list(config.router_settings.model_group_alias)
     for key in ("fallbacks", "context_window_fallbacks"):
-        ignored += [f"{key} of `{name}`, which model_list does not have" for name in getattr(config, key)
+        section = next((part for part in ("router_settings", "litellm_settings") if key in (data.get(part) or ())), key)
+        ignored += [(f"{key} of `{name}`, which model_list does not have", (section, key))
+                    for name in getattr(config, key)
                     if not any(fnmatchcase(name, pattern) for pattern in names) and name != "*"]  # fmt: skip
     if ignored:
-        yield f"{document.files[0]}: not used by Hullspeed: {', '.join(sorted(set(ignored)))}"
+        lines: dict[str, list[str]] = {}
+        for what, where in ignored:
+            lines.setdefault(what, []).append(document.place(where).removeprefix(f"{document.files[0]}, "))
+        listed = [f"{what} ({', '.join(places)})" for what, places in sorted(lines.items())]
+        yield f"{document.files[0]}: not used by Hullspeed: {'; '.join(listed)}"

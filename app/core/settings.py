@@ -44,7 +44,9 @@ class Settings(BaseSettings):
     )
     """A Postgres to use; without one an embedded server is run under `data_dir`."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least that is logged."""
     log_format: Literal["text", "json"] = "text"
+    """`json`: an object a line."""
     max_body_bytes: Annotated[int, Field(gt=0)] = 32 * 1024 * 1024
     """Largest request body; larger ones get 413."""
     drain_seconds: Annotated[float, Field(ge=0)] = 30.0

@@ -134,6 +134,8 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     reply_text: str | None = None
     prompt_hash: str | None = None
     """Digest of the messages (see `app.gateway.prompt_hash`), only where the call is part of a run."""
+    traceparent: str | None = None
+    """The client's span (W3C Trace Context), for what is exported; the ledger does not keep it."""
 
 
 class Score(msgspec.Struct, frozen=True, kw_only=True):

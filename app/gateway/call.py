@@ -28,6 +28,8 @@ class RequestHead(msgspec.Struct, frozen=True):
     """Digest of the client's `Idempotency-Key`, where it sent one (see `app.gateway.idempotency`)."""
     client_retries: int = 0
     """How often the client has retried this request already, as OpenAI's SDKs say in `x-stainless-retry-count`."""
+    traceparent: str | None = None
+    """The span that the request was made in (W3C Trace Context)."""
     passed: Mapping[str, str] = {}
     """Headers for a provider that speaks the client's dialect."""
 
@@ -131,4 +133,5 @@ class OpenCall:
             request_text=self.request_text,
             reply_text=self.reply_text,
             prompt_hash=self.prompt_hash,
+            traceparent=self.head.traceparent,
         )

@@ -43,6 +43,11 @@ def _revisions() -> dict[str, str | None]:
     return found
 
 
+def knows(version: str) -> bool:
+    """Whether this code can bring a schema of that version up to date."""
+    return version in _revisions()
+
+
 async def current(database: Database) -> str | None:
     """The version the database has; None where it is empty. Raises `StoreUnavailable`."""
     async with database.begin() as connection:
@@ -66,7 +71,7 @@ async def upgrade(database: Database) -> None:
 
 async def _is_current(database: Database, connection: AsyncConnection) -> bool:
     version = await _version(connection)
-    if version is not None and version not in _revisions():
+    if version is not None and not knows(version):
         raise ConfigError(
             f"The database ({database.describe()}) has schema version {version}, and this Hullspeed knows versions up "
             f"to {head()}: a newer Hullspeed has used it. Upgrade Hullspeed, or use another database."

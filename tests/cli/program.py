@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import pty
 import re
 import signal
 import subprocess
@@ -46,11 +48,33 @@ class Program:
         return done
 
     def fails(self, *arguments: str, code: int = 2, **environ: str) -> str:
-        """The one line a failing command says."""
+        """The one line a failing command says, besides warnings and steps that it had done."""
         done = self.run(*arguments, code=code, **environ)
-        lines = [line for line in done.stderr.splitlines() if line.strip() and not line.startswith("warning:")]
+        beside = re.compile(r"warning:|.*: [\d,.]+ s$|\s*$")
+        lines = [line for line in done.stderr.splitlines() if not beside.match(line)]
         assert len(lines) == 1, done.stderr
         return lines[0]
+
+    def on_terminal(self, columns: int, *arguments: str) -> str:
+        """What it shows on a terminal of that width, with the escapes for colour and place left out."""
+        leader, follower = pty.openpty()
+        process = subprocess.Popen(
+            self.command(*arguments),
+            cwd=self.folder,
+            env=self.environ(TERM="xterm-256color", COLUMNS=str(columns), LINES="50"),
+            stdin=follower,
+            stdout=follower,
+            stderr=follower,
+        )
+        os.close(follower)
+        shown = b""
+        with contextlib.suppress(OSError):  # EIO: the other side is closed.
+            while block := os.read(leader, 65536):
+                shown += block
+        os.close(leader)
+        text = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", shown.decode())
+        assert process.wait(60) == 0, text
+        return text.replace("\r\n", "\n").replace("\r", "\n")
 
     @contextmanager
     def serving(self, *arguments: str, **environ: str) -> Iterator[Served]:

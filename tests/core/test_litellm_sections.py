@@ -68,16 +68,15 @@ def test_one_timeout_bounds_an_attempt(tmp_path: Path) -> None:
 def test_one_warning_lists_what_is_ignored(tmp_path: Path) -> None:
     more = SETTINGS.replace("{large: [huge]}", "{lrge: [huge]}")
     (warning,) = load_config(write(tmp_path, MODELS + more)).warnings
-    listed = warning.partition("not used by Hullspeed: ")[2].split(", ")
+    listed = warning.partition("not used by Hullspeed: ")[2].split("; ")
     assert listed == [
-        "fallbacks of `lrge`",
-        "which model_list does not have",
-        "general_settings.alerting",
-        "guardrails",
-        "litellm_settings.callbacks",
-        "model_list.litellm_params.weight",
-        "router_settings.fallbacks (parameters of a fallback)",
-        "router_settings.routing_strategy",
+        "fallbacks of `lrge`, which model_list does not have (line 12)",
+        "general_settings.alerting (line 21)",
+        "guardrails (line 22)",
+        "litellm_settings.callbacks (line 18)",
+        "model_list.litellm_params.weight (line 2)",
+        "router_settings.fallbacks (parameters of a fallback) (line 12)",
+        "router_settings.routing_strategy (line 15)",
     ]
 
 
