@@ -17,7 +17,7 @@ from app.cli.apart import describe, served_apart
 from app.core.errors import ConfigError
 from app.core.settings import Settings
 from app.store.database import Database
-from app.store.queries import CallFilter, count_calls
+from app.store.queries.calls import CallFilter, count_calls
 from routers import Decision, Query, Router
 
 

@@ -15,8 +15,9 @@ from tests.cli.program import Program
 from tests.cli.test_bench import write_files
 from tests.fakes.openai_server import FakeOpenAI
 from tests.serving import models
-from tests.test_readme import blocks
+from tests.snippets import ROOT, blocks
 
+README = ROOT / "README.md"
 PROJECT = """\
 [build-system]
 requires = ["hatchling"]
@@ -37,8 +38,8 @@ def install_example(folder: Path) -> Path:
     project, target = folder / "project", folder / "site"
     (project / "my_package").mkdir(parents=True)
     (project / "my_package" / "__init__.py").touch()
-    (project / "my_package" / "my_router.py").write_text(blocks("python")[1])
-    (project / "pyproject.toml").write_text(PROJECT + blocks("toml")[0])
+    (project / "my_package" / "my_router.py").write_text(blocks(README, "python")[1].text)
+    (project / "pyproject.toml").write_text(PROJECT + blocks(README, "toml")[-1].text)
     build = "from hatchling.build import build_wheel; build_wheel('dist')"
     subprocess.run([sys.executable, "-c", build], cwd=project, check=True, capture_output=True)
     (wheel,) = (project / "dist").glob("*.whl")
