@@ -19,18 +19,22 @@ from urllib.parse import urlsplit
 
 import uvicorn
 from fastapi import Depends, FastAPI
-from starlette.routing import Route
-from starlette.types import Receive, Scope, Send
+from pydantic import SecretStr
+from starlette.routing import Mount, Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.api.body_limit import BodyLimit
 from app.api.calls import FLUSH_SECONDS, calls_api
 from app.api.chat import CallEndpoint
 from app.api.decisions import decisions_api
 from app.api.errors import install_error_handlers
-from app.api.guard import Guard
+from app.api.guard import ADMIN_KEY, Checks, Guard
+from app.api.lazy import LazyApp
 from app.api.models import models_api
 from app.api.openapi import description_api
 from app.api.ops import ops_api
+from app.api.pages.access import Access
+from app.api.pages.shown import Shown
 from app.api.request_ids import RequestIds
 from app.api.server import CallProtocol
 from app.api.tokens import tokens_api
@@ -46,6 +50,7 @@ from app.core.workers import BACKLOG, METRICS, Line
 from app.gateway.admission import Admission
 from app.gateway.catalog import ENDPOINTS, Catalog, catalog_from_config, catalog_from_environment
 from app.gateway.decide import Decider, RouterEntry
+from app.gateway.dialects.base import Dialect
 from app.gateway.dialects.chat import Chat
 from app.gateway.dialects.completions import Completions
 from app.gateway.dialects.embeddings import Embeddings
@@ -105,6 +110,26 @@ class Setup:
         wanted = self.config.routing.routers.values()
         folders = [artifact_folder(router, self.config.source) for router in wanted]
         return [*self.config.files, *(folder / MANIFEST for folder in folders if folder is not None)]
+
+
+@dataclass(frozen=True)
+class Guards:
+    """Who may do what."""
+
+    calls: Guard
+    """Ask models, and judge calls."""
+    reads: Guard
+    """Read calls over the API."""
+    pages: Access
+    """See the pages."""
+
+    @classmethod
+    def of(cls, api_key: str | None, admin: SecretStr | None) -> Self:
+        """From the two keys; without an admin key, the other opens everything."""
+        if admin is None:
+            return cls(Guard(api_key), Guard(api_key), Access(api_key))
+        admin_key = admin.get_secret_value()
+        return cls(Guard(api_key), Guard(admin_key, ADMIN_KEY), Access(admin_key))
 
 
 class Proxy:
@@ -217,26 +242,37 @@ class Proxy:
         learning = Learning(self.database, {name: entry.router for name, entry in entries.items()})
         seconds = config.ledger.idempotency_seconds
         idempotency = Idempotency(KeptReplies(self.database, seconds), enabled=seconds > 0)
-        guard = Guard(api_key)
+        guards = Guards.of(api_key, settings.admin_key)
+
+        def endpoint(dialect: Dialect, guard: Checks) -> CallEndpoint:
+            return CallEndpoint(dialect, gateway, guard, idempotency, settings.max_body_bytes)
+
         endpoints = {
-            dialect.endpoint.encode(): CallEndpoint(dialect, gateway, guard, idempotency, settings.max_body_bytes)
+            dialect.endpoint.encode(): endpoint(dialect, guards.calls)
             for dialect in (Chat(), Messages(), Responses(), Completions(), Embeddings())
         }
-        app = self._build_app(gateway, guard, endpoints.values())
+        app = self._build_app(gateway, guards, endpoints.values())
+        shown = partial(self._shown, config, decider, endpoint(Chat(), guards.pages), guards.pages)
+        app.router.routes.append(Mount("/ui", LazyApp(partial(_pages, shown))))
         return Setup(config, api_key, catalog, fleet, decider, gateway, learning, endpoints, app)
 
-    def _build_app(self, gateway: Gateway, guard: Guard, endpoints: Iterable[CallEndpoint]) -> FastAPI:
+    def _shown(self, config: Config, decider: Decider, chat: CallEndpoint, access: Access) -> Shown:
+        return Shown(
+            self.settings, config, self.database, self.ledger, self.flush, decider, self.readiness, chat, access
+        )
+
+    def _build_app(self, gateway: Gateway, guards: Guards, endpoints: Iterable[CallEndpoint]) -> FastAPI:
         app = FastAPI(title="Hullspeed", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
         install_error_handlers(app)
         for endpoint in endpoints:
             app.router.routes.append(Route(endpoint.dialect.endpoint, endpoint, methods=["POST"]))
-        guarded = [Depends(guard)]
+        guarded = [Depends(guards.calls)]
         app.include_router(tokens_api(), dependencies=guarded)
         app.include_router(models_api(gateway.decider), dependencies=guarded)
         app.include_router(decisions_api(gateway.decider), dependencies=guarded)
-        app.include_router(calls_api(self.database, self.ledger, self.flush), dependencies=guarded)
+        app.include_router(calls_api(self.database, self.ledger, self.flush, reads=guards.reads, scores=guards.calls))
         app.include_router(ops_api(self.scrape, self.readiness))
-        app.include_router(description_api(app, has_key=guard.has_key), dependencies=guarded)
+        app.include_router(description_api(app, has_key=guards.calls.has_key), dependencies=guarded)
         app.add_middleware(BodyLimit, most=self.settings.max_body_bytes)
         app.add_middleware(RequestIds)
         return app
@@ -379,6 +415,12 @@ class Proxy:
         self.decider.close()
         if self._own_database:
             await self.database.close()
+
+
+def _pages(make: Callable[[], Shown]) -> ASGIApp:
+    from app.api.pages.app import pages_app
+
+    return pages_app(make())
 
 
 def _catalog_without_config(_: Config, environ: Mapping[str, str]) -> Catalog:

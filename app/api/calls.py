@@ -8,9 +8,10 @@ from typing import Annotated, Any
 
 import msgspec
 import uuid_utils.compat as uuid
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Depends, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 
+from app.api.guard import Guard
 from app.core.errors import NotFound
 from app.core.types import CallOutcome, Score
 from app.store.database import OPENING_SECONDS, Database
@@ -35,13 +36,16 @@ class NewScore(BaseModel):
     """Who judged."""
 
 
-def calls_api(database: Database, ledger: Ledger, flush: Callable[[], Awaitable[object]]) -> APIRouter:
-    """The endpoints over one ledger. `flush` waits a little for what all workers have just recorded."""
+def calls_api(
+    database: Database, ledger: Ledger, flush: Callable[[], Awaitable[object]], *, reads: Guard, scores: Guard
+) -> APIRouter:
+    """The endpoints over one ledger. `flush` waits a little for what all workers have just recorded; `reads` and
+    `scores` say who may read calls and who may judge them."""
     api = APIRouter(prefix="/v1/calls", tags=["calls"])
     # One of our own is about to be there; whether one of somebody else's is nobody knows.
     patience = OPENING_SECONDS if database.is_embedded else FLUSH_SECONDS
 
-    @api.get("")
+    @api.get("", dependencies=[Depends(reads)])
     async def calls(
         run: str | None = None,
         model: str | None = None,
@@ -93,7 +97,7 @@ def calls_api(database: Database, ledger: Ledger, flush: Callable[[], Awaitable[
             }
         )
 
-    @api.get("/{call_id}")
+    @api.get("/{call_id}", dependencies=[Depends(reads)])
     async def call(call_id: str) -> Response:
         """A call with its decision, attempts and scores."""
         await ledger.ready(patience)
@@ -107,7 +111,7 @@ def calls_api(database: Database, ledger: Ledger, flush: Callable[[], Awaitable[
             raise _unknown(call_id)
         return _json({**msgspec.structs.asdict(found.call), "scores": found.scores})
 
-    @api.post("/{call_id}/scores", status_code=201)
+    @api.post("/{call_id}/scores", status_code=201, dependencies=[Depends(scores)])
     async def score(call_id: str, new: NewScore) -> Response:
         """Judge a call. Kept in the journal like a call, so it is not lost while Postgres is away."""
         await ledger.ready(patience)

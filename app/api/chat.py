@@ -10,8 +10,8 @@ from urllib.parse import unquote
 import msgspec
 from starlette.types import Message, Receive, Scope, Send
 
-from app.api.guard import Guard, credential
-from app.core.errors import HullspeedError, InvalidKey, TooLarge
+from app.api.guard import Checks, credential
+from app.core.errors import HullspeedError, TooLarge
 from app.gateway.call import OpenCall, RequestHead
 from app.gateway.dialects.base import Dialect
 from app.gateway.flow import Client, Gateway
@@ -72,7 +72,7 @@ class CallEndpoint:
     """Authorise, read the body, hand over to the gateway, and watch whether the client is still there."""
 
     def __init__(
-        self, dialect: Dialect, gateway: Gateway, guard: Guard, idempotency: Idempotency, max_body_bytes: int
+        self, dialect: Dialect, gateway: Gateway, guard: Checks, idempotency: Idempotency, max_body_bytes: int
     ) -> None:
         self.dialect = dialect
         self.gateway = gateway
@@ -131,10 +131,11 @@ class CallEndpoint:
         call = OpenCall(_head(headers, self.dialect), self.dialect)
         try:
             tag = self.guard.check(headers)
-        except InvalidKey as error:
-            # Not a call: whoever has no key must not be able to write to the ledger.
+        except HullspeedError as error:
+            # Not a call: whoever may not pass must not be able to write to the ledger.
             ids = dict.fromkeys(self.dialect.id_headers, call.id) | {"content-type": "application/json"}
-            await client.send(error.status, {**ids, "www-authenticate": "Bearer"}, self.dialect.error(error))
+            asked = {"www-authenticate": "Bearer"} if error.status == 401 else {}
+            await client.send(error.status, {**ids, **asked}, self.dialect.error(error))
             return None
         if tag is not None and call.head.run is None:
             call.head = msgspec.structs.replace(call.head, run=tag[:LONGEST_TAG])

@@ -1,24 +1,35 @@
-"""The one key that guards the proxy."""
+"""The keys that guard the proxy."""
 
 from __future__ import annotations
 
 import hmac
 from collections.abc import Iterable, Mapping
+from typing import Protocol
 
 from fastapi import Request
 
 from app.core.errors import InvalidKey
 
 HEADERS = (b"authorization", b"x-api-key", b"api-key")
+API_KEY, ADMIN_KEY = "HULLSPEED_API_KEY", "HULLSPEED_ADMIN_KEY"
 TAG = b"+run="
 """Between the key and the name of a run, for clients that can set a key but no header: `<key>+run=<run>`."""
+
+
+class Checks(Protocol):
+    """Whatever lets requests pass."""
+
+    def check(self, headers: Iterable[tuple[bytes, bytes]]) -> str | None:
+        """Raise a `HullspeedError` unless the request may pass; the run that it is part of."""
 
 
 class Guard:
     """Checks a request's key in constant time. Applied to the matched route, never by looking at the URL."""
 
-    def __init__(self, key: str | None) -> None:
+    def __init__(self, key: str | None, name: str = API_KEY) -> None:
+        """`name`: what the key is called where it is set."""
         self._key = None if key is None else key.encode()
+        self._name = name
 
     @property
     def has_key(self) -> bool:
@@ -34,7 +45,7 @@ class Guard:
         if self._key is None:
             return next((_run(value.partition(TAG)[2]) for value in given if TAG in value), None)
         if not given:
-            raise InvalidKey("No API key was sent; send `Authorization: Bearer <HULLSPEED_API_KEY>`.")
+            raise InvalidKey(f"No API key was sent; send `Authorization: Bearer <{self._name}>`.")
         tagged = self._key + TAG
         for value in given:
             if hmac.compare_digest(value, self._key):
@@ -42,7 +53,8 @@ class Guard:
             # Cut by length, not at the first mark: a key may hold it too.
             if hmac.compare_digest(value[: len(tagged)], tagged):
                 return _run(value[len(tagged) :])
-        raise InvalidKey("The API key is not the one set as HULLSPEED_API_KEY (or master_key in the config).")
+        elsewhere = " (or master_key in the config)" if self._name == API_KEY else ""
+        raise InvalidKey(f"The API key is not the one set as {self._name}{elsewhere}.")
 
     async def __call__(self, request: Request) -> None:
         """As a FastAPI dependency."""

@@ -20,6 +20,12 @@ def ops_api(metrics: Callable[[], Awaitable[bytes]], readiness: Callable[[], tup
         """Somebody is there: some agents ask this before anything else."""
         return Response()
 
+    @api.get("/", include_in_schema=False)
+    @api.get("/ui", include_in_schema=False)
+    async def home() -> Response:
+        """Whoever comes with a browser wants the pages."""
+        return Response(status_code=307, headers={"location": "/ui/"})
+
     @api.get("/healthz")
     async def healthz() -> dict[str, str]:
         """The process is alive. Touches nothing."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from app.cli.options import DataDirOption, JsonFlag, run_async
+from app.core import formats
 from app.core.types import Call, CallOutcome
 
 if TYPE_CHECKING:
@@ -150,8 +151,8 @@ def call_line(row: CallRow, width: int | None) -> Text:
     line = Text(f"{row.started_at.astimezone():%H:%M:%S} ")
     line.append_text(ended)
     if width is not None:
-        route = looks.cut(route, place)
-    line.append(f" {route:<{place}} {looks.seconds(row.latency):>7} {looks.usd(row.cost_usd):>9} {tokens:>9} ")
+        route = formats.cut(route, place)
+    line.append(f" {route:<{place}} {formats.seconds(row.latency):>7} {formats.usd(row.cost_usd):>9} {tokens:>9} ")
     if with_id:
         line.append(f"{row.id} ", "dim")
     if row.outcome == "ok":
@@ -206,20 +207,20 @@ def _print_call(console: Console, found: LoggedCall, *, text: bool) -> None:
         table = looks.table("Candidates", ["model"], ["predicted quality", "predicted cost", "probability"])
         for ranked in call.decision.ranking:
             quality = "–" if ranked.quality is None else f"{ranked.quality:.3f}"
-            table.add_row(ranked.model, quality, looks.usd(ranked.cost), f"{ranked.probability:.2f}")
+            table.add_row(ranked.model, quality, formats.usd(ranked.cost), f"{ranked.probability:.2f}")
         console.print(table, "")
     if call.attempts:
         table = looks.table("Attempts", ["model", "outcome", "why"], ["began", "took", "first token", "cost"])
         for attempt in call.attempts:
             why = Text(attempt.error or attempt.finish_reason or "")
-            times = [looks.seconds(time) for time in (attempt.offset, attempt.latency, attempt.time_to_first_token)]
+            times = [formats.seconds(time) for time in (attempt.offset, attempt.latency, attempt.time_to_first_token)]
             table.add_row(
                 attempt.model,
                 looks.outcome(attempt.outcome),
                 why,
                 f"+{times[0]}",
                 *times[1:],
-                looks.usd(attempt.cost_usd),
+                formats.usd(attempt.cost_usd),
             )
         console.print(table, "")
     if found.scores:
@@ -247,11 +248,11 @@ def _facts(call: Call) -> list[tuple[str, str | Text]]:
         ("asked", f"{call.requested_model} at {call.endpoint}{', streamed' if call.stream else ''}"),
         ("outcome", ended),
         ("answered by", call.model or "–"),
-        ("took", f"{looks.seconds(call.latency)}, {looks.seconds(call.overhead)} of it Hullspeed's own"),
-        ("cost", looks.usd(call.cost_usd)),
+        ("took", f"{formats.seconds(call.latency)}, {formats.seconds(call.overhead)} of it Hullspeed's own"),
+        ("cost", formats.usd(call.cost_usd)),
     ]
     if call.time_to_first_token is not None:
-        rows.append(("first token", f"after {looks.seconds(call.time_to_first_token)}"))
+        rows.append(("first token", f"after {formats.seconds(call.time_to_first_token)}"))
     if call.usage is not None:
         about = " (estimated)" if call.usage.estimated else ""
         rows.append(("tokens", f"{call.usage.prompt_tokens:,} in, {call.usage.completion_tokens:,} out{about}"))
@@ -266,15 +267,13 @@ def _decided(call: Call) -> list[tuple[str, str | Text]]:
     """Why that model."""
     from rich.text import Text
 
-    from app.cli import looks
-
     decision = call.decision
     if decision is None:
         return []
     by = f"router {decision.router} (version {decision.version})" if decision.router != "none" else "the client"
     rows: list[tuple[str, str | Text]] = [
         ("decided by", f"{by}: {decision.reason}"),
-        ("tradeoff", f"{decision.tradeoff:g}, decided in {looks.seconds(decision.duration)}"),
+        ("tradeoff", f"{decision.tradeoff:g}, decided in {formats.seconds(decision.duration)}"),
     ]
     if decision.problem:
         rows.append(("problem", Text(decision.problem, "yellow")))

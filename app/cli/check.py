@@ -8,6 +8,7 @@ import msgspec
 import typer
 
 from app.cli.options import ConfigOption, DataDirOption, JsonFlag, run_async
+from app.core import formats
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -108,7 +109,7 @@ def _model_table(models: list[CheckedModel]) -> Table:
             f"{model.provider or model.target} ({model.upstream})",
             Text(_SHORT_KEYS.get(model.key, model.key), colours.get(model.key, "")),
             *prices,
-            looks.short_count(model.context_window),
+            formats.short_count(model.context_window),
             able,
         )
     return table

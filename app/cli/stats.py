@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, get_args
 import typer
 
 from app.cli.options import DataDirOption, JsonFlag, run_async
+from app.core import formats
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -94,7 +95,7 @@ def _print(console: Console, when: str, found: dict[str, Overview], tables: dict
     for name, window in found.items():
         overhead = window.total.overhead
         own = (None, None) if overhead is None else (overhead.p50, overhead.p99)
-        table.add_row(name, *_row(window.total), *map(looks.seconds, own))
+        table.add_row(name, *_row(window.total), *map(formats.seconds, own))
     console.print(table, "")
     whole = next(reversed(found.values()))
     for group, rows in tables.items():
@@ -102,7 +103,7 @@ def _print(console: Console, when: str, found: dict[str, Overview], tables: dict
         table = looks.table(title, [group], ["calls", "share", "failed", "spent", "p50", "p90", "p99"])
         for key, sums in list(rows.items())[:SHOWN]:
             calls, *others = _row(sums)
-            table.add_row(key, calls, looks.share(sums.calls, whole.total.calls), *others)
+            table.add_row(key, calls, formats.share(sums.calls, whole.total.calls), *others)
         console.print(table, "")
         if len(rows) > SHOWN:
             console.print(f"and {len(rows) - SHOWN:,} more (--json has them)")
@@ -111,12 +112,11 @@ def _print(console: Console, when: str, found: dict[str, Overview], tables: dict
 
 
 def _row(sums: Sums) -> list[str]:
-    from app.cli import looks
 
     latency = sums.latency
     times = (None, None, None) if latency is None else (latency.p50, latency.p90, latency.p99)
-    failed = looks.share(sums.failed, sums.calls)
-    return [f"{sums.calls:,}", failed, looks.usd(sums.cost_usd), *map(looks.seconds, times)]
+    failed = formats.share(sums.failed, sums.calls)
+    return [f"{sums.calls:,}", failed, formats.usd(sums.cost_usd), *map(formats.seconds, times)]
 
 
 def _remarks(whole: Overview) -> list[str]:

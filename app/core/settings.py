@@ -35,6 +35,8 @@ class Settings(BaseSettings):
     """Processes that serve on the port together."""
     api_key: SecretStr | None = None
     """The key clients must send; guards everything but /healthz, /readyz and /metrics."""
+    admin_key: SecretStr | None = None
+    """The key for the pages and for reading calls, where clients are not to see them; without it, `api_key` is."""
     config: Path | None = None
     """YAML file: litellm's `model_list`, and `routing:` and `ledger:` of ours."""
     data_dir: Path = Field(default_factory=default_data_dir)
@@ -57,7 +59,7 @@ class Settings(BaseSettings):
     """Whether `hullspeed bench` may run code that came with a suite or a model's reply: the grader `code`, and files
     that a suite names as graders."""
 
-    @field_validator("api_key", "database_url", mode="before")
+    @field_validator("api_key", "admin_key", "database_url", mode="before")
     @classmethod
     def _empty_is_none(cls, value: Any) -> Any:
         return None if value == "" else value

@@ -1,0 +1,78 @@
+"""The application that is mounted at `/ui`."""
+
+from __future__ import annotations
+
+import logging
+
+from fastapi import Depends, FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.routing import Route
+
+from app.api.pages.files import files_pages
+from app.api.pages.overview import overview_pages
+from app.api.pages.render import page
+from app.api.pages.shown import Shown
+from app.api.pages.signing import signing_pages, to_sign_in
+from app.core.errors import HullspeedError, InvalidKey
+
+log = logging.getLogger("hullspeed.pages")
+
+
+def pages_app(shown: Shown) -> FastAPI:
+    """All pages. Errors are pages too."""
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
+    _install_error_pages(app)
+    app.include_router(files_pages())
+    app.include_router(signing_pages(shown.access))
+
+    async def signed_in(request: Request) -> None:
+        await shown.access(request)
+        request.state.signed_in = shown.access.has_key
+
+    for pages in (overview_pages(shown),):
+        app.include_router(pages, dependencies=[Depends(signed_in)])
+    app.router.routes.append(Route("/try/chat", shown.chat, methods=["POST"]))
+
+    @app.get("/{path:path}", dependencies=[Depends(signed_in)])
+    async def nothing_here() -> Response:
+        """Last: which pages there are is told to whoever may see them."""
+        raise HTTPException(404)
+
+    return app
+
+
+def _install_error_pages(app: FastAPI) -> None:
+    async def ours(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HullspeedError)
+        if isinstance(error, InvalidKey):
+            return to_sign_in(request)
+        return await _error(request, error.status, error.message)
+
+    async def invalid(request: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestValidationError)
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"][1:]) or str(first["loc"][0])
+        return await _error(request, 422, f"{name}: {first['msg']}")
+
+    async def framework(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        said = {404: "There is no such page.", 405: "This page takes no such request."}
+        return await _error(request, error.status_code, said.get(error.status_code, str(error.detail)))
+
+    async def unexpected(request: Request, error: Exception) -> Response:
+        log.error("%s %s failed", request.method, request.url.path, exc_info=error)
+        return await _error(request, 500, "This page failed; the log of the proxy says why.")
+
+    app.add_exception_handler(HullspeedError, ours)
+    app.add_exception_handler(RequestValidationError, invalid)
+    app.add_exception_handler(HTTPException, framework)
+    app.add_exception_handler(Exception, unexpected)
+
+
+async def _error(request: Request, status: int, message: str) -> Response:
+    """As a page, or as a part of one: htmx is told to show it as a notice in place of what it asked for."""
+    if "hx-request" in request.headers:
+        headers = {"hx-retarget": "#notice", "hx-reswap": "innerHTML"}
+        return await page(request, "notice.html", status=status, headers=headers, message=message, tone="bad")
+    return await page(request, "error.html", status=status, message=message, code=status)

@@ -1,0 +1,77 @@
+"""The pages' own files: style, scripts, and plotly.js from its Python package.
+
+An address holds a digest of the content, so that browsers keep a file for good.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import hashlib
+from functools import cache
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from typing import NamedTuple
+
+from fastapi import APIRouter, Request, Response
+
+from app.core.errors import NotFound
+
+TYPES = {"css": "text/css; charset=utf-8", "js": "text/javascript; charset=utf-8", "svg": "image/svg+xml"}
+_FOREVER = "public, max-age=31536000, immutable"
+_PLOTLY = "plotly.min.js"
+
+
+class _File(NamedTuple):
+    body: bytes
+    """Compressed (RFC 1952)."""
+    tag: str
+    """Of its content."""
+
+
+def address(name: str) -> str:
+    """Where a page finds the file, below `/ui`."""
+    return f"/ui/files/{_tag(name)}/{name}"
+
+
+def files_pages() -> APIRouter:
+    """The endpoint of the files. They are no secret: whoever has the package has them."""
+    api = APIRouter()
+
+    @api.get("/files/{tag}/{name}")
+    async def file(request: Request, tag: str, name: str) -> Response:
+        # Compressing the largest takes a fifth of a second.
+        found = await asyncio.to_thread(_read, name)
+        headers = {
+            # An old page of a proxy that has been replaced must not have the new file kept under the old name.
+            "cache-control": _FOREVER if tag == found.tag else "no-store",
+            "x-content-type-options": "nosniff",
+            "vary": "accept-encoding",
+        }
+        body = found.body
+        if "gzip" in request.headers.get("accept-encoding", ""):
+            headers["content-encoding"] = "gzip"
+        else:
+            body = await asyncio.to_thread(gzip.decompress, body)
+        return Response(body, headers=headers, media_type=TYPES[name.rpartition(".")[2]])
+
+    return api
+
+
+@cache
+def _read(name: str) -> _File:
+    return _File(gzip.compress(_find(name).read_bytes(), 6, mtime=0), _tag(name))
+
+
+@cache
+def _tag(name: str) -> str:
+    return hashlib.sha256(_find(name).read_bytes()).hexdigest()[:12]
+
+
+def _find(name: str) -> Traversable:
+    # Without importing plotly, which takes half a second.
+    folder = files("plotly") / "package_data" if name == _PLOTLY else files("app.pages") / "static"
+    found = folder / name
+    if "/" in name or name.startswith(".") or name.rpartition(".")[2] not in TYPES or not found.is_file():
+        raise NotFound(f"There is no file {name[:100]!r}.")
+    return found

@@ -1,0 +1,109 @@
+"""Templates made into replies. A page is made in pieces, between which calls are served."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache
+from importlib.metadata import version
+from typing import Any
+from urllib.parse import urlencode
+
+from fastapi import Request, Response
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from app.api.pages.files import address
+from app.core import formats
+
+PIECE_SECONDS = 0.001
+"""How long a page is made at a stretch: a call that comes meanwhile waits no longer."""
+CSP = (
+    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; "
+    "connect-src 'self'; form-action 'self'; frame-src 'self'; frame-ancestors 'self'; base-uri 'none'"
+)
+"""No script but our files. Styles may be inline: plotly.js writes its own, and widths of bars are figures."""
+HEADERS = {
+    "content-security-policy": CSP,
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "SAMEORIGIN",
+    "referrer-policy": "same-origin",
+    "cache-control": "no-store",
+}
+
+
+@dataclass(frozen=True)
+class Section:
+    """An entry of the navigation."""
+
+    path: str
+    title: str
+    icon: str
+    """Name of its drawing in `icons.html`."""
+
+
+SECTIONS = (
+    Section("/ui/", "Overview", "overview"),
+    Section("/ui/calls", "Calls", "calls"),
+    Section("/ui/bench", "Bench", "bench"),
+    Section("/ui/routers", "Routers", "routers"),
+    Section("/ui/try", "Try it", "try"),
+)
+
+
+async def page(request: Request, template: str, *, status: int = 200, **context: Any) -> Response:
+    """The reply that a template of `app/pages/templates/ui` gives: a whole page, or a part for htmx."""
+    headers: Mapping[str, str] = context.pop("headers", {})
+    made = _environment().get_template(f"ui/{template}")
+    path = request.scope["path"]
+    current = max((s.path for s in SECTIONS if path.startswith(s.path)), key=len, default=None)
+    pieces: list[str] = []
+    begun = time.monotonic()
+    for piece in made.generate(
+        current=current, signed_in=getattr(request.state, "signed_in", False), now=datetime.now(UTC), **context
+    ):
+        pieces.append(piece)
+        if time.monotonic() - begun > PIECE_SECONDS:
+            await asyncio.sleep(0)
+            begun = time.monotonic()
+    return Response("".join(pieces), status, {**HEADERS, **headers}, media_type="text/html")
+
+
+def away(request: Request, url: str) -> Response:
+    """Send the browser elsewhere after a form (RFC 9110, 15.4.4). htmx is told by a header: it loads the whole page."""
+    if "hx-request" in request.headers:
+        return Response(status_code=200, headers={**HEADERS, "hx-redirect": url})
+    return Response(status_code=303, headers={**HEADERS, "location": url})
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("app.pages"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        extensions=["jinja2.ext.do"],
+    )
+    environment.globals.update(file=address, sections=SECTIONS, version=version("hullspeed"), query=_query)
+    environment.filters.update(
+        usd=formats.usd,
+        seconds=formats.seconds,
+        count=formats.count,
+        short_count=formats.short_count,
+        share=formats.share,
+        cut=formats.cut,
+        stamp=lambda moment: f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S}",
+        iso=lambda moment: moment.astimezone(UTC).isoformat(timespec="milliseconds"),
+        ago=formats.ago,
+    )
+    return environment
+
+
+def _query(given: Mapping[str, Any], **changed: Any) -> str:
+    """`?…` of the parameters that are set, with some of them changed; empty without any."""
+    wanted = {name: value for name, value in {**given, **changed}.items() if value not in (None, "")}
+    return f"?{urlencode(wanted, doseq=True)}" if wanted else ""

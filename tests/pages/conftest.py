@@ -1,0 +1,162 @@
+"""The pages as a user sees them: a served proxy with a large ledger, and a real browser that complains of nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, sync_playwright
+
+from app.store import migrate
+from app.store.database import Database
+from benchmarks.ledger import load
+from tests.cli.program import Program, Served
+from tests.fakes.openai_server import FakeOpenAI
+from tests.serving import models
+
+CALLS = 100_000
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+LOOKS = [(width, scheme) for width in (390, 1440) for scheme in ("light", "dark")]
+"""Widths and colour schemes that every page is looked at in."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    # One worker has the browser and the ledger.
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.xdist_group("browser"))
+
+
+@dataclass(frozen=True)
+class Site:
+    """A served proxy."""
+
+    served: Served
+    program: Program
+    database_url: str
+    upstream: FakeOpenAI
+
+    @property
+    def url(self) -> str:
+        return self.served.url
+
+
+@dataclass
+class Visitor:
+    """A browser's window on a site."""
+
+    page: Page
+    said: list[str] = field(default_factory=list)
+    """What the console complained of."""
+    elsewhere: list[str] = field(default_factory=list)
+    """Addresses asked that are not the site's."""
+
+    def check(self) -> None:
+        """The page as it is now: nothing complained, nobody else asked, nothing wider than the window, and axe-core
+        finds nothing serious."""
+        assert self.said == []
+        assert self.elsewhere == []
+        overflow = self.page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+        assert overflow <= 0, f"the page is {overflow} px wider than the window"
+        found = Axe().run(self.page, options={"resultTypes": ["violations"]}).response["violations"]
+        serious = [
+            f"{one['id']}: {one['help']}: {[node['html'] for node in one['nodes'][:3]]}"
+            for one in found
+            if one["impact"] in ("serious", "critical")
+        ]
+        assert serious == []
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    if CHROMIUM is None:
+        pytest.skip("no chromium on this machine; Debian's package `chromium` brings it")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@contextmanager
+def visiting(browser: Browser, url: str, width: int = 1440, scheme: str = "light") -> Iterator[Visitor]:
+    """A new window, without a session."""
+    context: BrowserContext = browser.new_context(
+        base_url=url,
+        viewport={"width": width, "height": 900},
+        color_scheme=scheme,  # type: ignore[arg-type]
+    )
+    context.set_default_timeout(15_000)
+    visitor = Visitor(context.new_page())
+
+    def on_console(message: ConsoleMessage) -> None:
+        if message.type in ("error", "warning"):
+            visitor.said.append(message.text)
+
+    def on_request(request: Request) -> None:
+        if not request.url.startswith((url, "data:", "blob:")):
+            visitor.elsewhere.append(request.url)
+
+    visitor.page.on("console", on_console)
+    visitor.page.on("pageerror", lambda error: visitor.said.append(str(error)))
+    visitor.page.on("request", on_request)
+    yield visitor
+    context.close()
+
+
+@pytest.fixture
+def visit(browser: Browser, site: Site) -> Iterator[Callable[..., Visitor]]:
+    """Opens a path of the site in a new window: `visit("/ui/", width=390, scheme="dark")`."""
+    with ExitStack() as stack:
+
+        def open_page(path: str, width: int = 1440, scheme: str = "light") -> Visitor:
+            visitor = stack.enter_context(visiting(browser, site.url, width, scheme))
+            visitor.page.goto(path)
+            return visitor
+
+        yield open_page
+
+
+@pytest.fixture(scope="session")
+def site(new_database: Callable[[], str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """A proxy that serves two models and has a hundred thousand calls in its ledger; texts are stored."""
+    folder = tmp_path_factory.mktemp("site")
+    url = new_database()
+    asyncio.run(fill(url, CALLS))
+    with FakeOpenAI() as upstream:
+        (folder / "hullspeed.yaml").write_text(yaml.safe_dump(config(upstream.url)))
+        program = Program(folder, {"HULLSPEED_DATA_DIR": str(folder / "data"), "DATABASE_URL": url})
+        with program.serving("--config", "hullspeed.yaml") as served:
+            yield Site(served, program, url, upstream)
+
+
+def config(upstream: str) -> dict[str, Any]:
+    """Three models of three prices, some routers, texts kept."""
+    return {
+        "model_list": models(upstream, "small", "medium", "large"),
+        "routing": {
+            "routers": {"spread": {"router": "uniform"}, "dear": {"router": "fixed", "params": {"model": "large"}}}
+        },
+        "ledger": {"store_text": True},
+    }
+
+
+async def fill(url: str, calls: int) -> None:
+    """A ledger of thirty days up to now."""
+    database = Database(url, Path())
+    await database.open()
+    try:
+        await migrate.upgrade(database)
+        today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=1)
+        await load(database, url, calls, today)
+    finally:
+        await database.close()
