@@ -182,17 +182,25 @@ class Catalog(Mapping[str, Model]):
 
 
 def catalog_from_config(config: Config, environ: Mapping[str, str] = os.environ) -> Catalog:
-    """The models of `model_list`. Raises `ConfigError` naming the entry."""
+    """The models of `model_list`. Raises `ConfigError` naming every entry that is at fault."""
     models, wildcards = [], []
+    wrong: list[ConfigError] = []
     for entry in config.model_list:
         make = partial(_model_from, entry, config, environ)
         name, litellm_model = entry.model_name, entry.litellm_params.model
         # Made for a wildcard too, and thrown away: what is missing is said when the file is read.
-        model = make(name, litellm_model)
+        try:
+            model = make(name, litellm_model)
+        except ConfigError as error:
+            # Whoever has set one missing key must not be told of the next one only then.
+            wrong.append(error)
+            continue
         if "*" in name:
             wildcards.append(Wildcard(name, litellm_model, make))
         else:
             models.append(model)
+    if wrong:
+        raise ConfigError("; ".join(dict.fromkeys(error.message for error in wrong)), param=wrong[0].param)
     groups = config.router_settings.model_group_alias
     aliases = {name: alias.model for name, alias in groups.items()}
     hidden = [name for name, alias in groups.items() if alias.hidden]

@@ -140,6 +140,17 @@ def test_models_that_cannot_be_reached(tmp_path: Path, params: str, words: str) 
     assert words in caught.value.message
 
 
+def test_every_missing_key_is_named_at_once(tmp_path: Path) -> None:
+    entry = "{{model_name: {0}, litellm_params: {{model: openai/m, api_key: os.environ/KEY_OF_{0}}}}}"
+    entries = ", ".join(entry.format(name) for name in "abb")
+    with pytest.raises(ConfigError) as caught:
+        catalog_from_config(load_config(write(tmp_path, f"model_list: [{entries}]")), {})
+    assert caught.value.message == (
+        "model_list: `a` takes its key from KEY_OF_a, which is not set; "
+        "model_list: `b` takes its key from KEY_OF_b, which is not set"
+    )
+
+
 def test_keys_in_the_environment_make_a_catalog() -> None:
     catalog = catalog_from_environment({"OPENAI_API_KEY": "a", "ANTHROPIC_API_KEY": "b", "GROQ_API_KEY": ""})
     assert "OPENAI_API_KEY, ANTHROPIC_API_KEY" in catalog.source
