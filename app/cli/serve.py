@@ -135,6 +135,7 @@ def _greet(proxy: Proxy, url: str) -> None:
         f"Hullspeed serves on {url}/v1 ({key})",
         f"  models   {len(names)} from {proxy.catalog.source}: {_some(names)}",
         f"  auto     router `{default}`{untrained}; others: {_some(routers)}",
+        f"  pages    {url}/ui/",
         f"  ledger   {proxy.database.describe()}",
         f"  metrics  {url}/metrics",
         *([f"  workers  {proxy.settings.workers}"] if proxy.settings.workers > 1 else []),
