@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import gc
 import logging
+import math
 import os
 import signal
 import socket
@@ -32,7 +33,7 @@ from app.api.models import models_api
 from app.api.openapi import description_api
 from app.api.ops import ops_api
 from app.api.request_ids import RequestIds
-from app.api.server import CallProtocol
+from app.api.server import CallProtocol, State
 from app.api.tokens import tokens_api
 from app.core.config import Config, load_config
 from app.core.errors import ConfigError, HullspeedError
@@ -81,6 +82,10 @@ CATCH_UP_SECONDS = 10.0
 KEEP_ALIVE_SECONDS = 75
 """Longer than load balancers and clients keep a connection unused: who is about to send must not find it closed."""
 CUT_OFF_SECONDS = 5.0
+FLUSH_AT_END_SECONDS, HURRY_SECONDS = 5.0, 0.5
+"""For rows to reach Postgres at the end; what has not is in the journal."""
+LOOK_SECONDS = 0.05
+"""How often a server that drains looks whether it is done."""
 FLUSH = "flush"
 """The question to all workers whether what they have recorded is in Postgres."""
 
@@ -143,6 +148,8 @@ class Proxy:
         self.telemetry = open_telemetry(environ)
         self.admission = Admission(config.routing.max_inflight, config.routing.queue_seconds, self._shared)
         self.draining = False
+        self.hurry = False
+        """Whether somebody has asked twice that it stops."""
         self._warming: asyncio.Task[None] | None = None
         self._reloading = asyncio.Lock()
         self._setup = self._set_up(config)
@@ -338,6 +345,10 @@ class Proxy:
 
         await line.open(server.stop, server.reload, {METRICS: metrics, FLUSH: flush})
 
+    def drain(self) -> None:
+        """Take no new calls from now on; `/readyz` says so."""
+        self.draining = self.admission.closed = True
+
     def readiness(self) -> tuple[bool, dict[str, Any]]:
         """Whether requests can be served, and what `/readyz` says."""
         down = self.fleet.down
@@ -369,7 +380,7 @@ class Proxy:
 
     async def __aexit__(self, *_: object) -> None:
         await self.learning.close()
-        await self.ledger.close()
+        await self.ledger.close(HURRY_SECONDS if self.hurry else FLUSH_AT_END_SECONDS)
         if self.telemetry is not None:
             await asyncio.to_thread(self.telemetry.close)
         if self._warming is not None:
@@ -442,6 +453,7 @@ class Server(uvicorn.Server):
             )
         )
         self.listening = asyncio.Event()
+        self.server_state = self._state = State()
         self._proxy = proxy
         self._tasks: set[asyncio.Task[bool]] = set()
         self._handlers: dict[signal.Signals, Callable[[], None]] = {}
@@ -455,6 +467,10 @@ class Server(uvicorn.Server):
         self.listening.set()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        end = asyncio.get_running_loop().time() + self._proxy.settings.drain_seconds
+        await self._drain(end)
+        left = max(end - asyncio.get_running_loop().time(), 0.0)
+        self.config.timeout_graceful_shutdown = math.ceil(left)
         await super().shutdown(sockets)
         # Calls that were cut off by the end of the patience are recorded too, while there is a ledger.
         if cut_off := list(self.server_state.tasks):
@@ -462,6 +478,15 @@ class Server(uvicorn.Server):
             for task in cut_off:
                 task.cancel()
             await asyncio.wait(cut_off, timeout=CUT_OFF_SECONDS)
+
+    async def _drain(self, end: float) -> None:
+        """Wait for what is in flight, until `end` on the loop's clock. The port stays open meanwhile: who asks hears
+        503, from `/readyz` too, where a closed port would tell a platform nothing."""
+        self._state.draining = True
+        for connection in list(self._state.connections):
+            connection.shutdown()
+        while self._state.tasks and not self.force_exit and asyncio.get_running_loop().time() < end:
+            await asyncio.sleep(LOOK_SECONDS)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -487,9 +512,9 @@ class Server(uvicorn.Server):
 
     def stop(self, at_once: bool = False) -> None:
         """Drain and exit; `at_once`: without waiting for calls in flight."""
-        self.force_exit = self.force_exit or at_once
+        self.force_exit = self._proxy.hurry = self.force_exit or at_once
         self.should_exit = True
-        self._proxy.draining = True
+        self._proxy.drain()
 
 
 def spare_the_collector() -> None:

@@ -17,7 +17,7 @@ import msgspec
 from app.core.errors import HullspeedError
 from app.core.metrics import Metrics
 from app.core.types import Call
-from app.gateway.admission import Admission, Overloaded
+from app.gateway.admission import Admission
 from app.gateway.attempts import Attempts, StreamAnswer, WholeAnswer
 from app.gateway.call import OpenCall
 from app.gateway.decide import Decider, Review
@@ -90,7 +90,7 @@ class Gateway:
         exchange = _Exchange(self, call, client)
         try:
             await self.admission.enter()
-        except Overloaded as error:
+        except HullspeedError as error:
             await exchange.refuse(error)
             return
         except asyncio.CancelledError:
