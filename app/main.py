@@ -85,7 +85,7 @@ CUT_OFF_SECONDS = 5.0
 FLUSH_AT_END_SECONDS, HURRY_SECONDS = 5.0, 0.5
 """For rows to reach Postgres at the end; what has not is in the journal."""
 LOOK_SECONDS = 0.05
-"""How often a server that drains looks whether it is done."""
+"""How often a server that drains looks whether it is to stop at once."""
 FLUSH = "flush"
 """The question to all workers whether what they have recorded is in Postgres."""
 
@@ -220,6 +220,7 @@ class Proxy:
             metrics=self.metrics,
             store_text=config.ledger.store_text,
             keep_alive=config.routing.keep_alive,
+            read_on=config.routing.read_on_seconds,
         )
         learning = Learning(self.database, {name: entry.router for name, entry in entries.items()})
         seconds = config.ledger.idempotency_seconds
@@ -485,8 +486,11 @@ class Server(uvicorn.Server):
         self._state.draining = True
         for connection in list(self._state.connections):
             connection.shutdown()
-        while self._state.tasks and not self.force_exit and asyncio.get_running_loop().time() < end:
-            await asyncio.sleep(LOOK_SECONDS)
+        while self._state.tasks and not self.force_exit:
+            left = end - asyncio.get_running_loop().time()
+            if left <= 0:
+                return
+            await asyncio.wait(list(self._state.tasks), timeout=min(left, LOOK_SECONDS))
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -147,8 +147,8 @@ class CallEndpoint:
             tag = self.guard.check(headers)
         except InvalidKey as error:
             # Not a call: whoever has no key must not be able to write to the ledger.
-            headers = {**self._error_headers(call, error), "www-authenticate": "Bearer"}
-            await client.send(error.status, headers, self.dialect.error(error))
+            told = {**self._error_headers(call, error), "www-authenticate": "Bearer"}
+            await client.send(error.status, told, self.dialect.error(error))
             return None
         if tag is not None and call.head.run is None:
             call.head = msgspec.structs.replace(call.head, run=tag[:LONGEST_TAG])
@@ -160,6 +160,8 @@ class CallEndpoint:
         try:
             await asyncio.wait((work, watch), return_when=asyncio.FIRST_COMPLETED)
             client.gone = not work.done()
+            if client.gone and self.gateway.read_on:
+                await asyncio.wait((work,), timeout=self.gateway.read_on)
         finally:
             # Also when the server itself cancels this request at the end of its patience.
             watch.cancel()

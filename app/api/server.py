@@ -25,6 +25,7 @@ log = logging.getLogger("hullspeed.server")
 MOST_BYTES = 1 << 20
 """Of a body that is taken the short way; a larger one is read under flow control."""
 
+
 class State(ServerState):
     """What all connections know of their server."""
 
@@ -118,7 +119,8 @@ class CallProtocol(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:
         """uvicorn's own reply to what is no HTTP, in the form of all other errors."""
-        if self.cycle is not None and not self.cycle.response_complete:
+        before: RequestResponseCycle | None = self.cycle
+        if before is not None and not before.response_complete:
             # Another reply is on its way, and nothing may be written into it.
             self.transport.close()
             return
@@ -234,9 +236,15 @@ class Exchange:
         if self.response_complete:
             return
         self.disconnected = True
-        if self.leaves and self._task is not None and not self._task.done():
+        task = self._task
+        if self.leaves and task is not None and not task.done():
             self.gone = True
-            self._task.cancel()
+            seconds = self._endpoint.gateway.read_on
+            if seconds:
+                ringing = self._protocol.loop.call_later(seconds, task.cancel)
+                task.add_done_callback(lambda _: ringing.cancel())
+            else:
+                task.cancel()
 
     def _begin(self) -> None:
         tasks = self._protocol.tasks

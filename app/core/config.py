@@ -18,7 +18,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 
 from app.core.errors import ConfigError
-from app.core.litellm_sections import LitellmSections, unused_settings
+from app.core.litellm_sections import IDLE_SECONDS, LitellmSections, unused_settings
 from app.core.yaml_file import Document, Key, read_document
 
 Rate = Annotated[Decimal, Field(ge=0)]
@@ -55,7 +55,7 @@ class LitellmParams(Rates):
     timeout: Annotated[float, Field(gt=0)] | None = None
     """Seconds for a whole call."""
     stream_timeout: Annotated[float, Field(gt=0)] | None = None
-    """Seconds until the first token of a stream."""
+    """Seconds until the first token of a stream, and between two chunks."""
     max_parallel_requests: Annotated[int, Field(gt=0)] | None = None
     """Most calls at once."""
     rpm: Annotated[int, Field(gt=0)] | None = None
@@ -187,14 +187,14 @@ class RoutingConfig(BaseModel):
     """Seconds for a whole stream."""
     first_token_timeout: Annotated[float, Field(gt=0)] = 300.0
     """Seconds until the first token of a stream; models that reason think for long before it."""
-    idle_timeout: Annotated[float, Field(gt=0)] = 60.0
+    idle_timeout: Annotated[float, Field(gt=0)] = IDLE_SECONDS
     """Seconds between two chunks of a stream, after the first token."""
     retries: Annotated[int, Field(ge=0)] = 2
     """Further rounds over a call's models where all failed for passing reasons; falling back comes first."""
     retry_seconds: Annotated[float, Field(gt=0)] = 60.0
     """After this time no model is called any more for a call."""
     retry_budget: Annotated[float, Field(ge=0, le=1)] = 0.2
-    """Retries as a share of the calls of the last seconds: retries cannot make an outage worse."""
+    """Retries as a share of the calls of the last seconds, beside a few a second: they cannot make an outage worse."""
     longest_pause: Annotated[float, Field(ge=0)] = 10.0
     """Seconds; an upstream that asks for a longer pause before a retry is not waited for."""
     allowed_fails: Annotated[int, Field(ge=0)] = 3
@@ -204,7 +204,10 @@ class RoutingConfig(BaseModel):
     max_inflight: Annotated[int, Field(gt=0)] = 1000
     """Most calls at once; as many more wait for `queue_seconds`, and others get 503 with `retry-after`."""
     queue_seconds: Annotated[float, Field(ge=0)] = 1.0
-    """Seconds a call waits for a place."""
+    """Seconds a call waits for a place, here or at a model that has reached its own cap."""
+    read_on_seconds: Annotated[float, Field(ge=0)] = 0.0
+    """Seconds for which a model is read on after its client has gone, so that its usage is known; 0: it is stopped at
+    once, and the usage estimated."""
     routers: dict[str, RouterConfig] = {}
     """Routers by the name behind `auto/`."""
     embedding: EmbeddingConfig | None = None

@@ -75,12 +75,15 @@ class Gateway:
         admission: Admission,
         store_text: bool = False,
         keep_alive: float = KEEP_ALIVE,
+        read_on: float = 0.0,
     ) -> None:
+        """`keep_alive`: seconds of silence in a stream; `read_on`: seconds that a call goes on without its client."""
         self.decider = decider
         self.attempts = attempts
         self.reviewer = Reviewer(decider, attempts)
         self.admission = admission
         self.keep_alive = keep_alive
+        self.read_on = read_on
         self.sink = sink
         self.metrics = metrics
         self.store_text = store_text
@@ -146,6 +149,8 @@ class _Exchange:
         if self.recorded:
             return
         self.recorded = True
+        if self.client.gone:
+            self.call.outcome = "client_cancelled"
         call = self.call.close()
         self.gateway.sink.record(call)
         self.gateway.metrics.observe(call)

@@ -81,9 +81,7 @@ def test_what_cannot_be_waited_for_is_cut_off(
     openai_server.default = Answer(gate=gate)
     replies: list[httpx.Response] = []
     patience = "3600" if again else "0.2"
-    with program.serving(
-        "--config", config_file(tmp_path, openai_server), HULLSPEED_DRAIN_SECONDS=patience
-    ) as served:
+    with program.serving("--config", config_file(tmp_path, openai_server), HULLSPEED_DRAIN_SECONDS=patience) as served:
         asking = threading.Thread(target=lambda: replies.append(ask(served.url)))
         asking.start()
         assert gate.wait_reached()
