@@ -152,7 +152,8 @@ class Proxy:
         """Whether somebody has asked twice that it stops."""
         self._warming: asyncio.Task[None] | None = None
         self._reloading = asyncio.Lock()
-        self._setup = self._set_up(config)
+        with config.locating():
+            self._setup = self._set_up(config)
         self._use(self._setup)
 
     @property
@@ -296,7 +297,9 @@ class Proxy:
         return False
 
     def _read_again(self, source: Path) -> Setup:
-        return self._set_up(load_config(source, self._environ), self.decider.entries)
+        config = load_config(source, self._environ)
+        with config.locating():
+            return self._set_up(config, self.decider.entries)
 
     def _tell(self, before: Config) -> None:
         """Say in the log what the new configuration is, and what of it waits for a restart."""

@@ -187,11 +187,14 @@ class Catalog(Mapping[str, Model]):
 def catalog_from_config(config: Config, environ: Mapping[str, str] = os.environ) -> Catalog:
     """The models of `model_list`. Raises `ConfigError` naming the entry."""
     models, wildcards = [], []
-    for entry in config.model_list:
+    for index, entry in enumerate(config.model_list):
         make = partial(_model_from, entry, config, environ)
         name, litellm_model = entry.model_name, entry.litellm_params.model
         # Made for a wildcard too, and thrown away: what is missing is said when the file is read.
-        model = make(name, litellm_model)
+        try:
+            model = make(name, litellm_model)
+        except ConfigError as error:
+            raise error.at("model_list", index, "litellm_params", _taking(entry, error.param)) from None
         if "*" in name:
             wildcards.append(Wildcard(name, litellm_model, make))
         else:
@@ -213,7 +216,9 @@ def _chains(catalog: Catalog, config: Config, key: str) -> dict[str, tuple[str, 
     """litellm's fallbacks by the names that models have here."""
     chains: Mapping[str, tuple[str, ...]] = getattr(config, key)
     return {
-        catalog.aliases.get(name, name): tuple(_known(catalog, model, f"{key}.{name}") for model in models)
+        catalog.aliases.get(name, name): tuple(
+            _known(catalog, model, f"{config.section_of(key)}.{key}.{name}") for model in models
+        )
         for name, models in chains.items()
     }
 
@@ -224,6 +229,14 @@ def _known(catalog: Catalog, name: str, where: str) -> str:
         return catalog.find(name).name
     except ModelNotFound as error:
         raise ConfigError(f"{where}: {error.message}", param=where) from None
+
+
+def _taking(entry: ModelEntry, variable: str | None) -> str:
+    """The parameter of an entry that is taken from an environment variable; empty where none is."""
+    given = entry.litellm_params.model_dump()
+    key = entry.litellm_params.api_key
+    given["api_key"] = None if key is None else key.get_secret_value()
+    return next((name for name, value in given.items() if value == f"os.environ/{variable}"), "")
 
 
 def catalog_from_environment(environ: Mapping[str, str] = os.environ) -> Catalog:

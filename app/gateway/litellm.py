@@ -175,6 +175,8 @@ def _load() -> _Loaded:
     os.environ.setdefault("LITELLM_MODE", "PRODUCTION")
     # Its types, built when first used, warn of a Pydantic feature; that is nothing to whoever runs this.
     warnings.filterwarnings("ignore", ".*using the `ReadOnly` qualifier", UserWarning)
+    # A call that is given up while litellm prepares it leaves one behind.
+    warnings.filterwarnings("ignore", "coroutine '.*' was never awaited", RuntimeWarning)
     import litellm
     from litellm.types.utils import all_litellm_params
 

@@ -128,6 +128,8 @@ async def test_too_large_for_what_is_no_call(proxy: Running, path: str, chunked:
         {"extra_headers": {"a": "b"}},
         {"proxy": "http://evil"},
         {"API-Base": "http://evil"},
+        {"baseUrl": "http://evil"},
+        {"metadata": {"apiKey": "k"}},
         {"metadata": {"api_base": "http://evil"}},
         {"extra_body": {"deep": [{"extra_headers": {}}]}},
         {"provider_options": {"openai": {"base_url": "http://evil"}}},
