@@ -213,7 +213,7 @@ class StreamAnswer(msgspec.Struct, frozen=True):
     headers: Mapping[str, str]
 
 
-@dataclass
+@dataclass(slots=True)
 class _Walk:
     """How far a call has come down its ranking."""
 
