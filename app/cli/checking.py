@@ -91,10 +91,11 @@ async def look(settings: Settings) -> Checked:
     """Look at everything; nothing is called, bound for longer than a moment, or made."""
     from app.core.config import Config, load_config
     from app.core.errors import ConfigError
+    from app.core.settings import unknown_variables
     from app.main import Proxy
 
     problems: list[str] = []
-    warnings: list[str] = []
+    warnings = unknown_variables()
     file, proxy = Config(), None
     try:
         file = load_config(settings.config) if settings.config else file

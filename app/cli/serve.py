@@ -40,7 +40,7 @@ def serve(
     """Serve the OpenAI-compatible proxy until it is told to stop."""
     _start_swiftly()
     from app.core.logs import configure_logging
-    from app.core.settings import load_settings
+    from app.core.settings import load_settings, unknown_variables
     from app.main import bind
     from app.main import serve as run
 
@@ -48,7 +48,7 @@ def serve(
     configure_logging(settings.log_level, settings.log_format)
     make = partial(_proxy, settings, recorded)
     proxy = make(None, None)
-    for warning in proxy.config.warnings:
+    for warning in (*unknown_variables(), *proxy.config.warnings):
         typer.echo(f"warning: {warning}", err=True)
     if settings.workers > 1:
         raise typer.Exit(_supervise(settings, proxy, make))

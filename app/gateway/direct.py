@@ -93,6 +93,7 @@ class DirectUpstream:
                 body,
                 most=MAX_REPLY_BYTES,
                 deadline=deadline,
+                on_sent=request.was_sent,
             )
         except TimeoutError:
             raise timed_out(model, request.timeout) from None

@@ -10,6 +10,7 @@ latency is what each worker has seen itself.
 
 from __future__ import annotations
 
+import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -27,6 +28,8 @@ MOST_SEEN = 256
 """Sets of models whose candidates are kept."""
 TELL_SECONDS = 1.0
 """Between two changes of the latency that routers see."""
+LOOK_SECONDS = 0.02
+"""How often those who wait for a place look: it may be another worker that gives it free."""
 WEIGHT = 0.2
 """Of the newest call in the moving average of the latency."""
 
@@ -143,10 +146,14 @@ class Health:
         return any(bucket is not None and bucket.is_empty for bucket in (self._requests, self._tokens))
 
     @property
+    def rate_in(self) -> float:
+        """Seconds until its rate limit has room again; 0 where only calls in flight are in the way."""
+        return max([bucket.wait for bucket in (self._requests, self._tokens) if bucket is not None], default=0.0)
+
+    @property
     def room_in(self) -> float:
         """Seconds after which there may be room again, for `retry-after`."""
-        waits = [bucket.wait for bucket in (self._requests, self._tokens) if bucket is not None]
-        return max([*waits, 1.0])
+        return max(self.rate_in, 1.0)
 
     def begin(self) -> None:
         """A call is made."""
@@ -293,6 +300,19 @@ class Fleet:
         latency = min(one.latency for one in self._models[name] if one.latency is not None)
         self.candidates[name] = replace(self.candidates[name], latency=latency)
         self._seen.clear()
+
+    async def room(self, names: Sequence[str], seconds: float) -> bool:
+        """Wait until one of these models may be called again; False where that takes longer than `seconds`."""
+        healths = [health for name in names for health in self.of(name)]
+        end = self._clock() + seconds
+        while all(health.is_full for health in healths):
+            left = end - self._clock()
+            if min(health.rate_in for health in healths) > left:
+                return False
+            await asyncio.sleep(min(LOOK_SECONDS, left))
+            if self._clock() >= end:
+                return False
+        return True
 
     @property
     def down(self) -> list[str]:

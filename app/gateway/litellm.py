@@ -120,6 +120,8 @@ class LitellmUpstream:
         arguments = _arguments(request, loaded.steering)
         if wire is not None:
             arguments["client"] = loaded.client
+        else:
+            request.was_sent()  # as far as anybody can tell
         # The reads of a watched stream have their own deadlines.
         limit = None if wire is not None and request.stream else request.timeout
         try:
@@ -171,13 +173,15 @@ def _load() -> _Loaded:
     # Without the first the import fetches the price map from the network, without the second it reads a `.env`.
     os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
     os.environ.setdefault("LITELLM_MODE", "PRODUCTION")
+    # Its types, built when first used, warn of a Pydantic feature; that is nothing to whoever runs this.
+    warnings.filterwarnings("ignore", ".*using the `ReadOnly` qualifier", UserWarning)
+    # A call that is given up while litellm prepares it leaves one behind.
+    warnings.filterwarnings("ignore", "coroutine '.*' was never awaited", RuntimeWarning)
     import litellm
     from litellm.types.utils import all_litellm_params
 
     from app.gateway.litellm_transport import make_client, watched
 
-    # Its types, built when first used, warn of a Pydantic feature; that is nothing to whoever runs this.
-    warnings.filterwarnings("ignore", ".*is using the `ReadOnly` qualifier", UserWarning)
     # Otherwise it prints to standard output on errors.
     litellm.suppress_debug_info = True
     for name in ("LiteLLM", "LiteLLM Router", "LiteLLM Proxy"):
