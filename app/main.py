@@ -132,7 +132,7 @@ class Proxy:
         self._shared = shared or Shared()
         self._given, self._environ = (catalog, routers, embedder), environ
         self.metrics = Metrics()
-        self.upstreams = upstreams or {"direct": DirectUpstream(), "litellm": LitellmUpstream()}
+        self.upstreams = upstreams or upstreams_by_kind()
         self._own_database = database is None
         url = settings.database_url.get_secret_value() if settings.database_url else None
         self.database = database or Database(url, settings.data_dir)
@@ -379,6 +379,12 @@ class Proxy:
         self.decider.close()
         if self._own_database:
             await self.database.close()
+
+
+def upstreams_by_kind() -> dict[str, Upstream]:
+    """How models are reached that are neither recorded nor simulated."""
+    direct = DirectUpstream()
+    return {"direct": direct, "litellm": LitellmUpstream(direct)}
 
 
 def _catalog_without_config(_: Config, environ: Mapping[str, str]) -> Catalog:
