@@ -162,7 +162,7 @@ class Proxy:
         self._shared = shared or Shared()
         self._given, self._environ = (catalog, routers, embedder), environ
         self.metrics = Metrics()
-        self.upstreams = upstreams or {"direct": DirectUpstream(), "litellm": LitellmUpstream()}
+        self.upstreams = upstreams or upstreams_by_kind()
         self._own_database = database is None
         url = settings.database_url.get_secret_value() if settings.database_url else None
         self.database = database or Database(url, settings.data_dir)
@@ -436,6 +436,12 @@ def _pages(make: Callable[[], Shown]) -> ASGIApp:
     from app.api.pages.app import pages_app
 
     return pages_app(make())
+
+
+def upstreams_by_kind() -> dict[str, Upstream]:
+    """How models are reached that are neither recorded nor simulated."""
+    direct = DirectUpstream()
+    return {"direct": direct, "litellm": LitellmUpstream(direct)}
 
 
 def _catalog_without_config(_: Config, environ: Mapping[str, str]) -> Catalog:

@@ -152,13 +152,14 @@ def serve_in_child(pipe: Pipe, config: Path, url: str) -> None:
     """Serve until told to stop; gives the base URL, then its `State` whenever it is asked."""
 
     async def run() -> None:
-        litellm = LitellmUpstream()
+        direct = DirectUpstream()
+        litellm = LitellmUpstream(direct)
         # Its import takes seconds, in which calls with timeouts as short as these would never go out.
         await litellm.warm()
         proxy = Proxy(
             Settings(data_dir=config.parent / "data", DATABASE_URL=url),
             load_config(config),
-            upstreams={"direct": DirectUpstream(), "litellm": litellm},
+            upstreams={"direct": direct, "litellm": litellm},
             routers={"plain": FixedRouter("a"), "pair": Pair(*DIRECT), "far": Pair("x", "y", "a")},
         )
         sock = bind("127.0.0.1", 0)

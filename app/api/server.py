@@ -66,9 +66,9 @@ class CallProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         endpoint = self._find(self.url) if self.parser.get_method() == b"POST" else None
         if endpoint is None or not self._is_plain():
-            url, headers = self.url, self.headers
+            url, headers, waits = self.url, self.headers, self.expect_100_continue
             super().on_message_begin()
-            self.url = url
+            self.url, self.expect_100_continue = url, waits
             self.headers.extend(headers)
             super().on_headers_complete()
             if self._state.draining:

@@ -452,6 +452,8 @@ class Connection(asyncio.Protocol):
         if not self._interim and reply is not None:
             reply.headers = self._headers
             reply.begun(status)
+            # Whoever still sends need not: it may never be read.
+            self._let_write()
 
     def on_body(self, data: bytes) -> None:
         if self._reply is not None:
@@ -472,8 +474,11 @@ class Connection(asyncio.Protocol):
             self.resume()
             self.idle_since = self.loop.time()
             self._owner.put(self)
-        else:
+        elif self._sent:
             self.close()
+        else:
+            # A close would wait until a server that has said no reads what it does not want.
+            self.fail(BrokenOff("given up"))
 
 
 @dataclass(slots=True)

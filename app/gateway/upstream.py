@@ -168,8 +168,8 @@ class _Rule:
     blame: Blame = "deployment"
 
 
-_TOO_LONG = re.compile(r"context length|prompt is too long", re.IGNORECASE)
-"""OpenAI's words, which many servers share, and Anthropic's."""
+_TOO_LONG = re.compile(r"context length|prompt is too long|prompt: length|exceed context limit", re.IGNORECASE)
+"""OpenAI's words, which many servers share, and Anthropic's, the last with the reply that was asked for."""
 
 _RULES: Mapping[int, _Rule] = {
     400: _Rule(400, "invalid_request_error", None, next_model=False, blame="nobody"),
