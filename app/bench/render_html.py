@@ -1,8 +1,8 @@
 """The report as one HTML file that needs no network: everything it shows and runs stands in it.
 
 The page forbids itself any request, and any script but the ones that it was made with: its content security policy
-names the digest of each. So it can be mailed, archived, opened from a folder or served beside other pages. All text goes through escaping: names of models, suites and routers are
-whatever somebody wrote into a file.
+names the digest of each. So it can be mailed, archived, opened from a folder or served beside other pages. All text
+goes through escaping: names of models, suites and routers are whatever somebody wrote into a file.
 """
 
 from __future__ import annotations

@@ -179,7 +179,8 @@ def test_train_then_serve_the_artifact(imported: Program) -> None:
             assert all(ranked["quality"] is not None for ranked in call["decision"]["ranking"])
             # The same proxy can be benchmarked from outside, live.
             live = ("bench", "run", "s", "-r", "mine", "--url", served.url, "--tradeoffs", "0.5", "--limit", "5")
-            report = json.loads(imported.run(*live, "--grader", "answer", "--json", "-").stdout)
+            assert "confirm with --yes" in imported.run(*live, "--grader", "answer", code=2).stderr
+            report = json.loads(imported.run(*live, "--grader", "answer", "--yes", "--json", "-").stdout)
             assert report["upstream"] == "live"
             assert report["baselines"] is None
             assert report["routers"][0]["points"][0]["coverage"] == 1.0
