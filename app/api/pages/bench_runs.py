@@ -24,8 +24,8 @@ from app.store.queries.results import run_pace, run_progress
 from app.store.queries.run_list import run_lines
 from app.store.runs import RunRow, claimed, get_run
 
-PACE_SECONDS = 10
-"""Calls of so long ago tell how fast a run is."""
+WINDOW = timedelta(seconds=10)
+"""Over which it is told how fast a run is."""
 TYPES = {"html": "text/html; charset=utf-8", "json": "application/json", "csv": "text/csv; charset=utf-8"}
 
 
@@ -109,7 +109,8 @@ async def _about(bench: Bench, row: RunRow) -> dict[str, Any]:
 
 async def _progress(bench: Bench, row: RunRow, shown: dict[str, Any]) -> dict[str, Any]:
     found = await run_progress(bench.shown.database, row.id)
-    rate = await _rate(bench, row) if shown["state"] == "running" else None
+    running = shown["state"] == "running"
+    rate = await run_pace(bench.shown.database, row.id, datetime.now(UTC), WINDOW) if running else None
     items = row.spec.get("items")
     settings = settings_of(row)
     total = None if not isinstance(items, int) else items * len(settings)
@@ -132,15 +133,8 @@ async def _progress(bench: Bench, row: RunRow, shown: dict[str, Any]) -> dict[st
         # A large run takes Postgres a while to add up.
         "every": 1 if done < 50_000 else 3 if done < 300_000 else 10,
         "said": said,
-        "problem": last_words(said) if said and shown["state"] != "running" else None,
+        "problem": last_words(said) if said and not running else None,
     }
-
-
-async def _rate(bench: Bench, row: RunRow) -> float | None:
-    """Calls a second of late; None where the ledger knows of none."""
-    now = datetime.now(UTC)
-    calls, first = await run_pace(bench.shown.database, row.id, now - timedelta(seconds=PACE_SECONDS))
-    return None if first is None else calls / max((now - first).total_seconds(), 0.5)
 
 
 async def _came_to(bench: Bench, row: RunRow, stored: dict[str, Any] | None) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Literal, NamedTuple
 
 import msgspec
@@ -11,6 +11,9 @@ import sqlalchemy as sa
 
 from app.store.database import Database
 from app.store.queries.suites import PREVIEW, narrowed
+
+LATE = timedelta(seconds=3)
+"""How long calls may be on their way to Postgres."""
 
 Show = Literal["all", "regressions", "improvements", "models"]
 """Which pairs: all; those whose quality is lower or higher in the second; those that other models answered."""
@@ -103,7 +106,7 @@ SELECT router, tradeoff, count(*) AS done, count(*) FILTER (WHERE NOT answered) 
   coalesce(sum(cost_usd), 0)::float8 AS cost_usd, coalesce(sum(judge_cost_usd), 0)::float8 AS judge_cost_usd
 FROM results WHERE run = :run GROUP BY router, tradeoff
 """
-_PACE = "SELECT count(*), min(started_at) FROM calls WHERE run = :run AND started_at > :since"
+_PACE = "SELECT count(*), min(started_at), max(started_at) FROM calls WHERE run = :run AND started_at > :since"
 _RESULTS = f"""
 WITH found AS (
   SELECT r.item, i.position, r.model, r.quality, r.cost_usd::float8 AS cost_usd, r.latency, r.error,
@@ -139,7 +142,7 @@ _SHOW = {
     "improvements": "quality_b > quality_a + 1e-9",
     "models": "model_a IS DISTINCT FROM model_b",
 }
-_COUNTS = "SELECT {counts} FROM ({{pairs}}) p".format(
+_COUNTS = "SELECT {counts} FROM ({{pairs}}) p".format(  # noqa: S608 -- only constants of this module are put in
     counts=", ".join(f'count(*) FILTER (WHERE {condition}) AS "{name}"' for name, condition in _SHOW.items())
 )
 _PAGE = """
@@ -171,11 +174,16 @@ async def run_progress(database: Database, run: str) -> dict[tuple[str, float], 
         return {(row.router, row.tradeoff): SettingProgress(**row._mapping) for row in rows}
 
 
-async def run_pace(database: Database, run: str, since: datetime) -> tuple[int, datetime | None]:
-    """Calls of a run that began after `since`, and when the first of them did. Raises `StoreUnavailable`."""
+async def run_pace(database: Database, run: str, now: datetime, window: timedelta) -> float | None:
+    """Calls a second of a run over the last `window`; None where the ledger has fewer than two of them. Raises
+    `StoreUnavailable`."""
     async with database.begin() as connection:
-        row = (await connection.execute(sa.text(_PACE), {"run": run, "since": since})).one()
-    return int(row[0]), row[1]
+        row = (await connection.execute(sa.text(_PACE), {"run": run, "since": now - window})).one()
+    if row[0] < 2:
+        return None
+    # Calls come to Postgres a moment late: of that moment nothing is known, unless it has become too long.
+    end = row[2] if now - row[2] < LATE else now
+    return float((row[0] - 1) / max((end - row[1]).total_seconds(), 0.1))
 
 
 async def run_items(
