@@ -126,13 +126,17 @@ class Starts:
         return self._process(start) is not None
 
     def stop(self, start: Start) -> bool:
-        """Ask the process to stop, as Ctrl-C would: it keeps what is done, and ends what it started itself. False where
-        there is none here."""
+        """Ask the process to stop, as Ctrl-C would: it keeps what is done, and ends what it started itself. Before
+        there is a run there is nothing to keep, and it may be busy fitting: it is ended. False where there is none
+        here."""
         process = self._process(start)
         if process is None:
             return False
         with suppress(ProcessLookupError):
-            os.kill(process.pid, signal.SIGTERM)
+            if self.run_of(start.id) is None:
+                os.killpg(process.pid, signal.SIGKILL)
+            else:
+                os.kill(process.pid, signal.SIGTERM)
         return True
 
     def _process(self, start: Start) -> Any:

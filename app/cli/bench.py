@@ -173,11 +173,12 @@ def run(
     data_dir: DataDirOption = None,
 ) -> None:
     """Replay a suite through a running proxy over HTTP and score its routers."""
+    import asyncio
+
     import msgspec
 
-    from app.cli.replay import Wanted, rehearse, replay, stop_as_interrupted
+    from app.cli.replay import Wanted, rehearse, replay, stoppable
 
-    stop_as_interrupted()
     plan = _plan(
         suite, router, tradeoffs, split, split_by, seed, limit, grader, allow_code, data_dir, remote=url is not None
     )
@@ -203,7 +204,11 @@ def run(
         else:
             write(json_file, msgspec.json.encode(estimate).decode() + "\n")
         return
-    made = run_async(replay(wanted))
+    try:
+        made = run_async(stoppable(replay(wanted)))
+    except (asyncio.CancelledError, KeyboardInterrupt):
+        typer.echo("hullspeed: interrupted; what is done is kept, and the same command goes on from there", err=True)
+        raise typer.Exit(130) from None
     show(made, json_file, output, csv_file)
     _gate(made, least)
     if worse_than is not None:

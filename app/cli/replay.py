@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
-from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from decimal import Decimal
@@ -119,13 +120,15 @@ async def _looked_at(wanted: Wanted, settings: Settings, database: Database) -> 
     return target, cost_of(wanted.plan, candidates) if target.upstream == "live" else None
 
 
-def stop_as_interrupted() -> None:
-    """Have SIGTERM end this process as Ctrl-C does: what is done is kept, and the run can be taken up again."""
-
-    def interrupt(_number: int, _frame: object) -> None:
-        raise KeyboardInterrupt
-
-    signal.signal(signal.SIGTERM, interrupt)
+async def stoppable(work: Coroutine[Any, Any, Report]) -> Report:
+    """`work`, cancelled by SIGTERM: what is done is kept then, and the run can be taken up again."""
+    task, loop = asyncio.current_task(), asyncio.get_running_loop()
+    assert task is not None
+    loop.add_signal_handler(signal.SIGTERM, task.cancel)
+    try:
+        return await work
+    finally:
+        loop.remove_signal_handler(signal.SIGTERM)
 
 
 async def show_replay(

@@ -10,6 +10,7 @@ from app.api.pages.bench_common import PAGE, RECORDED, Bench, pager, spread
 from app.api.pages.bench_items import pick, settings_of, written
 from app.api.pages.render import page
 from app.bench import wording
+from app.bench.aside import AsideFailed
 from app.bench.compare import refused
 from app.core.errors import ConfigError
 from app.store.queries.results import Setting, Show, paired_items, told
@@ -91,7 +92,7 @@ def bench_compare_pages(bench: Bench) -> APIRouter:
         first, second = [(await get_run(database, key))[0] for key in (a, b)]
         try:
             found = await bench.drawn.comparison(first.id, second.id)
-        except ConfigError as error:
+        except (ConfigError, AsideFailed) as error:
             return await page(request, "bench_headline.html", comparison=None, refused=error.message)
         return await page(
             request,

@@ -133,7 +133,7 @@ async def _progress(bench: Bench, row: RunRow, shown: dict[str, Any]) -> dict[st
         # A large run takes Postgres a while to add up.
         "every": 1 if done < 50_000 else 3 if done < 300_000 else 10,
         "said": said,
-        "problem": last_words(said) if said and not running else None,
+        "problem": last_words(said) if said and not running and not shown["here"] else None,
     }
 
 
