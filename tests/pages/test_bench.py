@@ -395,7 +395,7 @@ def test_a_run_is_stopped_and_goes_on(visit: Callable[..., Visitor], benched: Be
     page.wait_for_url("**/ui/bench/runs/*", timeout=LONG)
     page.get_by_role("button", name="Stop").click()
     expect(page.get_by_role("status").filter(has_text="stopped")).to_be_visible(timeout=LONG)
-    expect(page.get_by_text("interrupted; what is done is kept")).to_be_visible(timeout=LONG)
+    expect(page.locator("p.notice", has_text="interrupted; what is done is kept")).to_be_visible(timeout=LONG)
     visitor.check()
     stopped = page.url
     page.get_by_role("link", name="Resume").click()

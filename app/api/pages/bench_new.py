@@ -10,7 +10,7 @@ import msgspec
 from fastapi import APIRouter, Request, Response
 
 from app.api.pages.bench_common import Bench, own_url
-from app.api.pages.render import HEADERS, away, page
+from app.api.pages.render import away, page
 from app.bench.aside import AsideFailed, shell
 from app.bench.bundled import SAID as BUNDLED
 from app.bench.estimate import Estimate
@@ -40,12 +40,21 @@ def bench_new_pages(bench: Bench) -> APIRouter:
         return await _show(bench, request, await _of_run(bench, row), earlier=row)
 
     @api.post("/form")
-    async def anew(request: Request) -> Response:
-        """The form for another suite, with what was typed."""
-        asked, grounds, earlier = await _asked(bench, request)
+    async def for_suite(request: Request) -> Response:
+        """What of the form depends on the suite, for another one."""
+        asked, grounds, _ = await _asked(bench, request)
         if grounds.models is None:
             asked = msgspec.structs.replace(asked, upstream="live")
-        return await _show(bench, request, asked, None, earlier)
+        facts = await suite_facts(bench.shown.database, name=asked.suite)
+        return await page(
+            request,
+            "bench_form_suite.html",
+            asked=asked,
+            problems={},
+            facts=facts,
+            bundled=asked.suite in BUNDLED and facts is None,
+            part=True,
+        )
 
     @api.post("/check")
     async def check(request: Request) -> Response:
@@ -95,12 +104,10 @@ async def _show(
     suites = await list_suites(bench.shown.database)
     facts = await suite_facts(bench.shown.database, name=asked.suite) if asked.suite else None
     there = {suite.name for suite in suites}
-    part = request.headers.get("hx-target") == "form"
     return await page(
         request,
-        "bench_form.html" if part else "bench_new.html",
-        status=422 if problems and not part else 200,
-        headers={} if not part else HEADERS,
+        "bench_new.html",
+        status=422 if problems else 200,
         asked=asked,
         problems=problems or {},
         earlier=earlier,
@@ -110,6 +117,7 @@ async def _show(
         installed=registry.names(),
         served=list(bench.shown.decider.entries),
         graders=PLAIN,
+        part=False,
     )
 
 
