@@ -174,12 +174,12 @@ def test_a_run_from_the_page(visit: Callable[..., Visitor], site: Site, benched:
     visitor.said.clear()
     visitor.check()
     page.get_by_label("Others, one a line").fill("")
-    page.get_by_label("Tradeoffs").fill("0,0.1,0.3,1")
+    page.get_by_label("Tradeoffs").fill("0,0.3")
     page.get_by_role("button", name="Estimate").click()
-    expect(page.locator("#estimate")).to_contain_text("3,600 (300 items)", timeout=LONG)
+    expect(page.locator("#estimate")).to_contain_text("1,800 (300 items)", timeout=LONG)
     expect(page.locator("#estimate")).to_contain_text("free: recorded models answer")
     expect(page.locator("#estimate code")).to_have_text(
-        f"hullspeed bench run {suite.name} -r cheapest -r knn -r ridge --tradeoffs 0,0.1,0.3,1 --split all"
+        f"hullspeed bench run {suite.name} -r cheapest -r knn -r ridge --tradeoffs 0,0.3 --split all"
     )
     page.get_by_role("button", name="Start").click()
     page.wait_for_url("**/ui/bench/starts/*")
@@ -389,6 +389,7 @@ def test_a_run_is_stopped_and_goes_on(visit: Callable[..., Visitor], benched: Be
     visitor = visit("/ui/bench/new?suite=basics")
     page = visitor.page
     page.get_by_label("Calls in flight").fill("1")
+    page.get_by_label("Tradeoffs").fill("0,0.5,1")
     page.get_by_label("Part").select_option("all")
     page.get_by_role("checkbox", name="uniform", exact=True).check()
     page.get_by_role("button", name="Start").click()

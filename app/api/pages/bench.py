@@ -14,7 +14,7 @@ from app.bench.pool import hull_of, pool_figure
 from app.bench.wording import money
 from app.core.errors import NotFound
 from app.store.queries.run_list import run_lines
-from app.store.queries.suites import SuiteFacts, recorded_models, suite_facts, suite_item, suite_items
+from app.store.queries.suites import SuiteFacts, suite_facts, suite_item, suite_items
 from app.store.suites import list_suites
 
 
@@ -57,7 +57,7 @@ def bench_pages(bench: Bench) -> APIRouter:
     @api.get("/suites/{name:path}/models.json")
     async def models(name: str) -> Response:
         suite = await _suite(name)
-        return JSONResponse(pool_figure(await recorded_models(database, suite.id)), headers=HEADERS)
+        return JSONResponse(pool_figure(await bench.models(suite)), headers=HEADERS)
 
     @api.get("/suites/{name:path}")
     async def one(
@@ -80,7 +80,7 @@ def bench_pages(bench: Bench) -> APIRouter:
         }
         if request.headers.get("hx-target") == "items":
             return await page(request, "bench_suite_items.html", **shown)
-        models = [] if suite.models is None else await recorded_models(database, suite.id)
+        models = [] if suite.models is None else await bench.models(suite)
         runs, _ = await run_lines(database, limit=8, digest=suite.digest)
         lines = [bench.line(run) for run in await bench.with_claims(runs)]
         return await page(

@@ -14,11 +14,13 @@ from app.bench.drawn import Drawn
 from app.bench.figures import Estimate
 from app.bench.starts import Starts
 from app.store.queries.run_list import RouterLine, RunLine
-from app.store.queries.suites import SuiteFacts, suite_facts
+from app.store.queries.suites import RecordedModel, SuiteFacts, recorded_models, suite_facts
 from app.store.runs import RunRow, claimed
 
 PAGE = 25
 """Lines of a list."""
+REMEMBERED = 50
+"""Suites whose means are kept in memory."""
 TONES = {"done": "good", "running": "accent", "interrupted": "warn", "stopped": "bad"}
 RECORDED = ("recorded", "simulated")
 """Upstreams that cost nothing and say what the suite's outcomes hold."""
@@ -82,6 +84,16 @@ class Bench:
         self.aside = Aside(shown.settings, None if key is None else key.get_secret_value())
         self.starts = Starts(shown.settings.data_dir)
         self.drawn = Drawn(self.aside)
+        self._models: dict[str, list[RecordedModel]] = {}
+
+    async def models(self, suite: SuiteFacts) -> list[RecordedModel]:
+        """What each recorded model did. A stored suite never changes, and large ones take a second to add up."""
+        found = self._models.get(suite.id)
+        if found is None:
+            if len(self._models) >= REMEMBERED:
+                self._models.clear()
+            found = self._models[suite.id] = await recorded_models(self.shown.database, suite.id)
+        return found
 
     async def with_claims(self, lines: Sequence[RunLine]) -> list[tuple[RunLine, bool]]:
         """Each run with whether a process holds it."""
