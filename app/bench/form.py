@@ -142,6 +142,8 @@ class RunForm(msgspec.Struct, frozen=True, kw_only=True):
 
     def _check_routers(self, grounds: Grounds) -> None:
         specs = []
+        if not self.named:
+            raise ConfigError("Tick at least one router.")
         for name in self.named:
             if self.upstream == "live":
                 if name not in grounds.served:

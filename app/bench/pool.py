@@ -40,6 +40,7 @@ def pool_figure(models: Sequence[RecordedModel]) -> dict[str, Any]:
                 "mode": "markers+text",
                 "marker": {"color": "--c0", "size": 9},
                 "textposition": "top center",
+                "cliponaxis": False,
                 "x": [1000 * (model.cost or 0) for model in known],
                 "y": [model.quality for model in known],
                 "text": [html.escape(model.model[:30], quote=False) for model in known],
