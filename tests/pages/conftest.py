@@ -77,8 +77,10 @@ class Visitor:
         assert serious == []
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
+    """Closed after the last test of a page: as long as it is there its event loop runs, and no test that has one of its
+    own could follow in the same process."""
     if CHROMIUM is None:
         pytest.skip("no chromium on this machine; Debian's package `chromium` brings it")
     with sync_playwright() as playwright:

@@ -9,6 +9,13 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.routing import Route
 
+from app.api.pages.bench import bench_pages
+from app.api.pages.bench_common import Bench
+from app.api.pages.bench_compare import bench_compare_pages
+from app.api.pages.bench_items import bench_item_pages
+from app.api.pages.bench_new import bench_new_pages
+from app.api.pages.bench_runs import bench_run_pages
+from app.api.pages.bench_starts import bench_start_pages
 from app.api.pages.files import files_pages
 from app.api.pages.overview import overview_pages
 from app.api.pages.render import page
@@ -30,7 +37,16 @@ def pages_app(shown: Shown) -> FastAPI:
         await shown.access(request)
         request.state.signed_in = shown.access.has_key
 
-    for pages in (overview_pages(shown),):
+    bench = Bench(shown)
+    for pages in (
+        overview_pages(shown),
+        bench_new_pages(bench),
+        bench_start_pages(bench),
+        bench_compare_pages(bench),
+        bench_run_pages(bench),
+        bench_item_pages(bench),
+        bench_pages(bench),
+    ):
         app.include_router(pages, dependencies=[Depends(signed_in)])
     app.router.routes.append(Route("/try/chat", shown.chat, methods=["POST"]))
 

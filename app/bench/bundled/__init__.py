@@ -23,7 +23,14 @@ NAME = "basics"
 """The suite of the demo."""
 TUNING = "tuning"
 """The suite that models are asked for tuning."""
-NAMES = (NAME, TUNING)
+SAID = MappingProxyType(
+    {
+        NAME: "computed questions with the outcomes of simulated models: shows how routing works, without a key",
+        TUNING: "computed questions, from easy to what strong models miss, without outcomes: for models of your own",
+    }
+)
+"""What each of them is for."""
+NAMES = tuple(SAID)
 FORMS: dict[str, Form] = {"json": "json", "exact": "alone"}
 
 
