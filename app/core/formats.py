@@ -41,12 +41,14 @@ def count(value: int | None) -> str:
 
 
 def short_count(value: int | None) -> str:
-    """Tokens, as windows are spoken of: 128k, 1.0M; `–` where unknown."""
+    """Tokens, as windows are spoken of: 128k, 1.0M, 2.5B; `–` where unknown."""
     if value is None:
         return "–"
     if value < 10_000:
         return f"{value}"
-    return f"{value / 1000:.0f}k" if value < 1_000_000 else f"{value / 1e6:.1f}M"
+    if value < 1_000_000:
+        return f"{value / 1000:.0f}k"
+    return f"{value / 1e6:.1f}M" if value < 1e9 else f"{value / 1e9:.1f}B"
 
 
 def cut(text: str, width: int) -> str:

@@ -9,7 +9,8 @@ import pytest
 from app.core.types import Attempt, Call, DecisionRecord, Price, RankedModel, Usage
 from app.store.database import Database
 from app.store.queries.choices import choices, expected_qualities
-from app.store.queries.overview import StatsFilter, baselines, overview
+from app.store.queries.overview import baselines, overview
+from app.store.queries.periods import StatsFilter
 from app.store.shipping import ship
 from app.store.text import encode
 from tests.store.samples import NOW, full_call, score, small_call
