@@ -32,6 +32,8 @@ def share(part: float, whole: float) -> str:
         return "–"
     if not part:
         return "0%"
+    if abs(part / whole) < 0.0005:
+        return "<0.1%"
     return f"{part / whole:.1%}" if part / whole < 0.0995 else f"{part / whole:.0%}"
 
 

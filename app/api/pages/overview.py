@@ -8,7 +8,15 @@ from urllib.parse import urlencode
 import msgspec
 from fastapi import APIRouter, Depends, Request, Response
 
-from app.api.pages.overview_figures import errors_figure, models_figure, nothing, times_figure
+from app.api.pages.overview_figures import (
+    OUTCOMES,
+    TIMES,
+    errors_figure,
+    models_figure,
+    models_legend,
+    nothing,
+    times_figure,
+)
 from app.api.pages.overview_rows import failing, model_rows, troubles
 from app.api.pages.overview_tiles import chosen_baseline, tiles
 from app.api.pages.overview_view import PERIODS, SHOWS, Asked, Seen, Watching
@@ -87,6 +95,9 @@ def overview_pages(shown: Shown) -> APIRouter:
             "against": chosen_baseline(seen),
             "models": rows,
             "models_left_out": left_out,
+            "legend": models_legend(rows),
+            "times_legend": [(f"{name}", colour) for name, colour in TIMES.items()],
+            "outcomes_legend": list(OUTCOMES.values()),
             "failing": failing,
             "troubles": troubles(seen),
             "links": links,

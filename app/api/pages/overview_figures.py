@@ -6,17 +6,19 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
-from app.api.pages.overview_rows import NOBODY, OTHERS, palette
+from app.api.pages.overview_rows import NOBODY, OTHERS, ModelRow, palette
 from app.core.formats import count, seconds, usd
 from app.store.queries.timeline import ModelLine, Timeline
 
 Figure = dict[str, Any]
+FURTHER, UNANSWERED = "further models", "no model answered"
 NO_CALLS = "No calls in this time"
 _TICKS = {1e-5: "10 µs", 1e-4: "100 µs", 1e-3: "1 ms", 1e-2: "10 ms", 0.1: "100 ms", 1: "1 s", 10: "10 s", 100: "100 s"}
-_OUTCOMES = {
+TIMES = {"latency": "--c0", "overhead": "--c1"}
+OUTCOMES = {
     "error": ("failed", "--bad"),
     "truncated": ("cut off", "--c4"),
-    "rejected": ("refused for what was asked", "--c3"),
+    "rejected": ("refused", "--c3"),
     "client_cancelled": ("given up by the client", "--strong"),
 }
 """Outcome → what it is called, and its colour."""
@@ -31,7 +33,7 @@ def models_figure(line: Timeline, catalog: Iterable[str], show: str) -> Figure:
         return one.cost_usd if show == "spend" else one.calls
 
     stacks = [(name, values(one), colours.get(name, OTHERS)) for name, one in line.models.items()]
-    stacks += [("further models", values(line.others), OTHERS), ("no model answered", values(line.unanswered), NOBODY)]
+    stacks += [(FURTHER, values(line.others), OTHERS), (UNANSWERED, values(line.unanswered), NOBODY)]
     bars = [_bars(line, name, numbers, colour, write) for name, numbers, colour in stacks if any(numbers)]
     if not bars:
         return nothing(NO_CALLS if show != "spend" else "No spend in this time")
@@ -46,10 +48,9 @@ def models_figure(line: Timeline, catalog: Iterable[str], show: str) -> Figure:
 def times_figure(line: Timeline) -> Figure:
     """Latency and overhead, half of the calls and all but one of a hundred."""
     lines = [
-        ("latency p99", line.latency[0.99], "--c0", "dot"),
-        ("latency p50", line.latency[0.5], "--c0", "solid"),
-        ("overhead p99", line.overhead[0.99], "--c1", "dot"),
-        ("overhead p50", line.overhead[0.5], "--c1", "solid"),
+        (f"{name} p{share * 100:.0f}", of[share], colour, "dot" if share > 0.5 else "solid")
+        for (name, colour), of in zip(TIMES.items(), (line.latency, line.overhead), strict=True)
+        for share in (0.99, 0.5)
     ]
     if not any(value is not None for _, values, _, _ in lines for value in values):
         return nothing(NO_CALLS)
@@ -77,12 +78,19 @@ def errors_figure(line: Timeline) -> Figure:
     """Calls that did not end well, by outcome."""
     bars = [
         _bars(line, name, line.outcomes[outcome], colour, count)
-        for outcome, (name, colour) in _OUTCOMES.items()
+        for outcome, (name, colour) in OUTCOMES.items()
         if any(line.outcomes.get(outcome, ()))
     ]
     if not bars:
         return nothing("Every call in this time ended well" if line.outcomes else NO_CALLS)
     return {"data": bars, "layout": _layout(line, barmode="stack", bargap=0.12, yaxis={"rangemode": "tozero"})}
+
+
+def models_legend(rows: Sequence[ModelRow]) -> list[tuple[str, str]]:
+    """Names and colours of the chart of models. Beside the charts, because plotly's own takes half of a narrow one."""
+    named = [(row.name, row.colour) for row in rows if row.calls and row.colour != OTHERS]
+    further = [(FURTHER, OTHERS)] if any(row.calls and row.colour == OTHERS for row in rows) else []
+    return [*named, *further, (UNANSWERED, NOBODY)]
 
 
 def nothing(text: str) -> Figure:
@@ -120,6 +128,7 @@ def _layout(line: Timeline, **more: Any) -> Figure:
     # What the reader has zoomed into or switched off stays so when the chart is drawn again.
     return {
         "uirevision": "kept",
+        "showlegend": False,
         "xaxis": {"type": "date", "range": [_iso(line.since), _iso(line.until)], "uirevision": f"{line.since}"},
         **more,
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 
@@ -29,11 +29,14 @@ class Tile:
     """`good` or `bad`."""
     link: str = ""
     """Outcome that the figure leads to the calls of."""
+    model: str = ""
+    """The model that the name ends in."""
 
 
 def tiles(seen: Seen) -> list[Tile]:
     """From left to right."""
-    return [*_of_ledger(seen), _inflight(seen)]
+    calls, failed, spend, *others = _of_ledger(seen)
+    return [calls, failed, spend, _inflight(seen), *others]
 
 
 def chosen_baseline(seen: Seen) -> str | None:
@@ -49,8 +52,7 @@ def chosen_baseline(seen: Seen) -> str | None:
 def _of_ledger(seen: Seen) -> Iterator[Tile]:
     found = seen.found
     against = chosen_baseline(seen)
-    names = ["Calls", "Failed", "Spend", "Saved against the best single model"]
-    names += [f"Saved against {against}" if against else "Saved against another model", "Latency", "Router overhead"]
+    names = ["Calls", "Failed", "Spend", "Saved against best single", "Saved against", "Latency", "Router overhead"]
     if found is None:
         yield from (Tile(name, [(UNKNOWN, "")], ["the ledger does not answer"]) for name in names)
         return
@@ -83,7 +85,7 @@ def _failed(name: str, sums: Overview) -> Tile:
     asides = [f"{count(total.failed)} of {count(total.calls)} calls"] if total.calls else ["no calls, no failures"]
     refused, left = outcomes.get("rejected", 0), outcomes.get("client_cancelled", 0)
     if refused or left:
-        asides.append(f"besides: {count(refused)} refused for what was asked, {count(left)} given up by the client")
+        asides.append(f"beside them {count(refused)} refused, {count(left)} given up by the client")
     tone = "bad" if total.calls and total.failed / total.calls >= ALARMING else ""
     return Tile(name, [(share(total.failed, total.calls), "")], asides, tone, "error" if total.failed else "")
 
@@ -106,30 +108,31 @@ def _saved_against_best(name: str, seen: Seen, found: Found) -> Tile:
         why = "not known which is best: no router predicts quality, and too few calls are scored"
         return Tile(name, [(UNKNOWN, "")], [why])
     of = "scores" if best.basis == "scores" else "predictions"
-    chosen = f"{best.model} is best: {best.quality:.2f}, the mean of {count(best.count)} {of}"
+    chosen = f"best by quality: {best.quality:.2f}, the mean of {count(best.count)} {of}"
     tile = _saved(name, found.sums.compared, found.sums.total.calls, best.model, seen.prices)
-    return Tile(name, tile.figures, [chosen, *tile.asides], tile.tone)
+    return replace(tile, asides=[chosen, *tile.asides])
 
 
 def _saved(name: str, compared: Compared, calls: int, model: str | None, prices: dict[str, Price]) -> Tile:
     if model is None:
         return Tile(name, [(UNKNOWN, "")], ["no model's price is known"])
     if model not in prices:
-        return Tile(name, [(UNKNOWN, "")], [f"the price of {model} is not known here"])
+        return Tile(name, [(UNKNOWN, "")], ["its price is not known here"], model=model)
     if not compared.calls:
-        return Tile(name, [(UNKNOWN, "")], ["no calls at a known cost"])
+        return Tile(name, [(UNKNOWN, "")], ["no calls at a known cost"], model=model)
     (baseline,) = baselines(compared, {model: prices[model]})
     asides = [f"estimate: {usd(baseline.cost_usd)} for as many tokens at its price today"]
     if missing := calls - compared.calls:
         asides.append(f"{count(missing)} calls without an answer or a known cost are left out")
-    return Tile(name, _signed(baseline), asides, "good" if baseline.saved_usd > 0 else "bad")
+    return Tile(name, _signed(baseline), asides, "good" if baseline.saved_usd > 0 else "bad", model=model)
 
 
 def _signed(baseline: Baseline) -> list[tuple[str, str]]:
     saved, cost = baseline.saved_usd, baseline.cost_usd
     sign = "−" if saved < 0 else ""
     part = f"{sign}{share(abs(float(saved)), float(cost))}" if cost > Decimal(0) else ""
-    return [(f"{sign}{usd(abs(saved))}", part)]
+    amount = usd(abs(saved)) if abs(saved) < 10_000 else f"${abs(saved):,.0f}"
+    return [(f"{sign}{amount}", part)]
 
 
 def _times(name: str, times: Quantiles | None, asides: Sequence[str]) -> Tile:

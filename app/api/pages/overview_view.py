@@ -30,10 +30,10 @@ LATEST, ERRORS = 8, 6
 
 Period = Literal["1h", "24h", "7d", "30d", "all"]
 PERIODS: dict[Period, tuple[str, timedelta | None, int]] = {
-    "1h": ("Last hour", timedelta(hours=1), 5),
-    "24h": ("24 hours", timedelta(hours=24), 10),
-    "7d": ("7 days", timedelta(days=7), 30),
-    "30d": ("30 days", timedelta(days=30), 60),
+    "1h": ("1 h", timedelta(hours=1), 5),
+    "24h": ("24 h", timedelta(hours=24), 10),
+    "7d": ("7 d", timedelta(days=7), 30),
+    "30d": ("30 d", timedelta(days=30), 60),
     "all": ("All", None, 60),
 }
 """Period → its name, its length, and every how many seconds its charts are drawn again."""

@@ -3,18 +3,18 @@ who failed before that: this is counted attempt by attempt, for the newest calls
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 
 import msgspec
 import sqlalchemy as sa
 
 from app.store.database import Database
-from app.store.partitions import bounds, days
 from app.store.queries.periods import EVERYTHING, StatsFilter
+from app.store.text import clean
 
 NEWEST = 5_000
 """Calls looked at."""
-_DAYS = 2
+_LATELY = timedelta(days=7)
 
 
 class Attempted(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,17 +47,15 @@ FROM tried GROUP BY model ORDER BY model
 
 
 async def recent_attempts(
-    database: Database, wanted: StatsFilter = EVERYTHING, *, newest: int = NEWEST
+    database: Database, wanted: StatsFilter = EVERYTHING, *, newest: int = NEWEST, now: datetime | None = None
 ) -> dict[str, Attempted]:
-    """By model, of the `newest` calls of the last two days that have calls; of `wanted`, source and router count.
-    Raises `StoreUnavailable`."""
-    given = {name: getattr(wanted, name) for name in ("source", "router") if getattr(wanted, name) is not None}
+    """By model, of the `newest` calls of the last seven days; of `wanted`, source and router count. Raises
+    `StoreUnavailable`."""
+    asked = {"source": wanted.source, "router": wanted.router}
+    given = {name: clean(value) for name, value in asked.items() if value is not None}
     some = "".join(f" AND {name} = :{name}" for name in given)
     async with database.begin() as connection:
-        known = await days(connection)
-        if not known:
-            return {}
-        since = bounds(known[:_DAYS][-1])[0]
+        since = (now or datetime.now(UTC)) - _LATELY
         rows = await connection.execute(
             sa.text(_ATTEMPTED.format(some=some)), {**given, "since": since, "newest": newest}
         )
