@@ -114,6 +114,9 @@ class Watching:
         found, problem = None, None
         try:
             found = await self._patiently(self._found.get((asked.period, asked.wanted), lambda: self._find(asked)))
+            if found.is_empty and not await is_empty(shown.database):
+                # The first call has come since: nobody is to be told again how to make it.
+                found = await self._patiently(self._find(asked))
         except StoreUnavailable as error:
             problem = error.message
         catalog = shown.decider.catalog

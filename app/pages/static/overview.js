@@ -71,18 +71,4 @@
   document.addEventListener("htmx:sendError", (event) => isLook(event) && mark("The proxy does not answer", false));
   document.addEventListener("htmx:responseError", (event) => isLook(event) && mark("Not up to date", false));
   document.addEventListener("htmx:afterSwap", (event) => isLook(event) && mark("Live", true));
-
-  document.addEventListener("click", async (event) => {
-    const button = event.target.closest("[data-copy]");
-    if (!button) return;
-    const source = document.getElementById(button.dataset.copy);
-    try {
-      await navigator.clipboard.writeText(source.textContent);
-      button.textContent = "Copied";
-    } catch {
-      // Not allowed outside https and localhost: it is selected instead.
-      getSelection().selectAllChildren(source);
-      button.textContent = "Selected: copy it";
-    }
-  });
 })();
