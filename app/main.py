@@ -267,7 +267,16 @@ class Proxy:
 
     def _shown(self, config: Config, decider: Decider, chat: CallEndpoint, access: Access) -> Shown:
         return Shown(
-            self.settings, config, self.database, self.ledger, self.flush, decider, self.readiness, chat, access
+            settings=self.settings,
+            config=config,
+            database=self.database,
+            ledger=self.ledger,
+            flush=self.flush,
+            decider=decider,
+            admission=self.admission,
+            readiness=self.readiness,
+            chat=chat,
+            access=access,
         )
 
     def _build_app(self, gateway: Gateway, guards: Guards, endpoints: Iterable[CallEndpoint]) -> FastAPI:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from time import monotonic
 
-from app.core.shared import BACK_AT, FAILS, REQUESTS, TOKENS, TRIALS, TRYING, Place, Shared
+from app.core.shared import BACK_AT, FAILS, REQUESTS, SINCE, TOKENS, TRIALS, TRYING, Place, Shared
 from app.gateway.catalog import Catalog, Model
 from app.gateway.wildcards import MOST_FOUND
 from routers import Candidate
@@ -139,6 +139,22 @@ class Health:
         return max(back_at - self._clock(), 0.0) if back_at else 0.0
 
     @property
+    def aside_for(self) -> float | None:
+        """Seconds since it was set aside and not answered well any more; None where it is not set aside."""
+        since = self._cells[SINCE]
+        return self._clock() - since if since and self._cells[BACK_AT] else None
+
+    @property
+    def failures(self) -> int:
+        """In a row, up to now."""
+        return int(self._cells[FAILS])
+
+    @property
+    def is_limited(self) -> bool:
+        """Set aside because it asked to be left alone, not for failures."""
+        return self._cells[BACK_AT] != 0 and self._cells[FAILS] <= self._rules.allowed_fails
+
+    @property
     def is_full(self) -> bool:
         """At its cap of calls in flight, or at its own rate limit."""
         if self.model.max_inflight is not None and self.inflight >= self.model.max_inflight:
@@ -174,7 +190,7 @@ class Health:
         """It answered well."""
         cells = self._cells
         if cells[FAILS] or cells[BACK_AT]:
-            cells[FAILS] = cells[TRIALS] = cells[BACK_AT] = cells[TRYING] = 0.0
+            cells[FAILS] = cells[TRIALS] = cells[BACK_AT] = cells[TRYING] = cells[SINCE] = 0.0
         self.latency = seconds if self.latency is None else self.latency + WEIGHT * (seconds - self.latency)
         if abs(self.latency - self._told) > 0.1 * self._told:
             # Latencies of a busy deployment never rest, and what routers are shown is made anew each time.
@@ -202,7 +218,10 @@ class Health:
             self._cells[TRYING] = 0.0
 
     def _set_aside(self, seconds: float) -> None:
-        self._cells[BACK_AT] = self._clock() + seconds
+        now = self._clock()
+        if not self._cells[BACK_AT]:
+            self._cells[SINCE] = now
+        self._cells[BACK_AT] = now + seconds
         self._cells[TRYING] = 0.0
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -14,7 +15,7 @@ from typing import Any
 import pytest
 import yaml
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, expect, sync_playwright
 
 from app.store import migrate
 from app.store.database import Database
@@ -26,6 +27,8 @@ from tests.serving import models
 CALLS = 100_000
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+PATIENCE = 20_000
+"""Milliseconds that a machine may be busy with other things."""
 LOOKS = [(width, scheme) for width in (390, 1440) for scheme in ("light", "dark")]
 """Widths and colour schemes that every page is looked at in."""
 
@@ -83,6 +86,7 @@ def browser() -> Iterator[Browser]:
     own could follow in the same process."""
     if CHROMIUM is None:
         pytest.skip("no chromium on this machine; Debian's package `chromium` brings it")
+    expect.set_options(timeout=PATIENCE)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         yield browser
@@ -97,7 +101,7 @@ def visiting(browser: Browser, url: str, width: int = 1440, scheme: str = "light
         viewport={"width": width, "height": 900},
         color_scheme=scheme,  # type: ignore[arg-type]
     )
-    context.set_default_timeout(15_000)
+    context.set_default_timeout(PATIENCE)
     visitor = Visitor(context.new_page())
 
     def on_console(message: ConsoleMessage) -> None:
@@ -133,7 +137,9 @@ def site(new_database: Callable[[], str], tmp_path_factory: pytest.TempPathFacto
     """A proxy that serves two models and has a hundred thousand calls in its ledger; texts are stored."""
     folder = tmp_path_factory.mktemp("site")
     url = new_database()
-    asyncio.run(fill(url, CALLS))
+    # In a thread of its own: where the browser came first, Playwright's loop runs in this one.
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(asyncio.run, fill(url, CALLS)).result()
     with FakeOpenAI() as upstream:
         (folder / "hullspeed.yaml").write_text(yaml.safe_dump(config(upstream.url)))
         program = Program(folder, {"HULLSPEED_DATA_DIR": str(folder / "data"), "DATABASE_URL": url})

@@ -18,7 +18,7 @@ from app.api.pages.bench_runs import bench_run_pages
 from app.api.pages.bench_starts import bench_start_pages
 from app.api.pages.files import files_pages
 from app.api.pages.overview import overview_pages
-from app.api.pages.render import page
+from app.api.pages.render import make_ready, page
 from app.api.pages.shown import Shown
 from app.api.pages.signing import signing_pages, to_sign_in
 from app.core.errors import HullspeedError, InvalidKey
@@ -27,7 +27,8 @@ log = logging.getLogger("hullspeed.pages")
 
 
 def pages_app(shown: Shown) -> FastAPI:
-    """All pages. Errors are pages too."""
+    """All pages. Errors are pages too. Takes a while: to be made in a thread."""
+    make_ready()
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
     _install_error_pages(app)
     app.include_router(files_pages())

@@ -15,12 +15,35 @@
       drawAll();
       return;
     }
+    const copying = event.target.closest("button[data-copy]");
+    if (copying) {
+      copy(copying, document.getElementById(copying.dataset.copy).textContent);
+      return;
+    }
     // A whole row is as good as the link in it; but not for whoever selects text or means a link of its own.
     const row = event.target.closest("tr.link");
     if (row && !event.target.closest("a, button, input, label") && !String(getSelection())) {
       row.querySelector("a").click();
     }
   });
+
+  // `<button data-copy="ID">` copies the text of that element; the button says so for a moment.
+  async function copy(button, text) {
+    try {
+      await navigator.clipboard.writeText(text);
+    } catch {
+      // Not over plain HTTP to another machine: the old way is.
+      const area = Object.assign(document.createElement("textarea"), { value: text, className: "hidden-text" });
+      document.body.append(area);
+      area.select();
+      document.execCommand("copy");
+      area.remove();
+    }
+    const said = button.textContent;
+    if (said === "Copied") return;
+    button.textContent = "Copied";
+    setTimeout(() => { button.textContent = said; }, 1500);
+  }
 
   // Charts. `<div class="chart" data-figure="URL">`: the URL gives plotly's {data, layout}, and again every
   // `data-every` seconds while the page is looked at.
@@ -43,9 +66,18 @@
     return layout;
   }
 
-  // Colours are given as names of the style's variables, so that they follow the theme.
+  // plotly shows a time as it is written.
+  const UTC = /^\d{4}-\d\d-\d\dT[\d:.]+Z$/;
+  function local(text) {
+    const at = new Date(text);
+    return new Date(at - 60000 * at.getTimezoneOffset()).toISOString().slice(0, -1);
+  }
+
+  // Colours are given as names of the style's variables, so that they follow the theme; times in UTC with a Z at their
+  // end, so that they are shown in the reader's zone.
   function coloured(value) {
     if (typeof value === "string" && value.startsWith("--")) return styled(value);
+    if (typeof value === "string" && UTC.test(value)) return local(value);
     if (Array.isArray(value)) return value.map(coloured);
     if (value && typeof value === "object") {
       return Object.fromEntries(Object.entries(value).map(([name, inner]) => [name, coloured(inner)]));
@@ -60,9 +92,14 @@
   }
 
   async function load(chart) {
-    const reply = await fetch(chart.dataset.figure, { headers: { accept: "application/json" } });
-    if (!reply.ok) return;
-    chart.figure = await reply.json();
+    try {
+      const reply = await fetch(chart.dataset.figure, { headers: { accept: "application/json" } });
+      // Whoever is not signed in any more is led to a page.
+      if (!reply.ok || !(reply.headers.get("content-type") || "").includes("json")) return;
+      chart.figure = await reply.json();
+    } catch {
+      return; // The proxy is away: what is drawn stays until it is back.
+    }
     draw(chart);
   }
 
@@ -96,5 +133,5 @@
   document.addEventListener("DOMContentLoaded", () => begin(document));
   document.addEventListener("htmx:load", (event) => begin(event.detail.elt));
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawAll);
-  window.hullspeed = { draw, begin };
+  window.hullspeed = { draw, begin, copy };
 })();
