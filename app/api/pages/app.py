@@ -9,6 +9,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.routing import Route
 
+from app.api.pages.calls import calls_pages
 from app.api.pages.files import files_pages
 from app.api.pages.overview import overview_pages
 from app.api.pages.render import page
@@ -30,7 +31,7 @@ def pages_app(shown: Shown) -> FastAPI:
         await shown.access(request)
         request.state.signed_in = shown.access.has_key
 
-    for pages in (overview_pages(shown),):
+    for pages in (overview_pages(shown), calls_pages(shown)):
         app.include_router(pages, dependencies=[Depends(signed_in)])
     app.router.routes.append(Route("/try/chat", shown.chat, methods=["POST"]))
 
