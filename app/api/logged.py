@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from app.core.errors import NotFound, StoreUnavailable
 from app.core.types import Score
 from app.store.database import OPENING_SECONDS, Database
-from app.store.queries.calls import CallFilter, CallPage, LoggedCall, call_exists, get_call, is_id, list_calls
+from app.store.queries.calls import CallFilter, CallPage, LoggedCall, call_exists, get_call, list_calls
 from app.store.writer import Ledger
 
 FLUSH_SECONDS = 2.0
@@ -74,7 +74,7 @@ class LoggedCalls:
                 if not await call_exists(self.database, call_id):
                     raise _unknown(call_id)
         except StoreUnavailable:
-            if not known or not is_id(call_id):
+            if not known:
                 raise
         made = Score(
             id=str(uuid.uuid7()),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -35,7 +36,9 @@ def plant(url: str, *rows: Call | Score) -> None:
             await ledger.close()
         await database.close()
 
-    asyncio.run(work())
+    # In a thread of its own: Playwright's loop may run in this one.
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(asyncio.run, work()).result()
 
 
 def attempt(model: str = "small", **fields: Any) -> Attempt:

@@ -19,7 +19,6 @@ from app.api.pages.render import HEADERS, away, page
 from app.api.pages.shown import Shown
 from app.api.pages.timeline import bills, time_line
 from app.core.errors import NotFound, StoreUnavailable
-from app.core.types import Score
 from app.gateway.decide import RouterEntry
 from app.store.queries.calls import LoggedCall, calls_beside
 
@@ -73,9 +72,12 @@ def call_pages(shown: Shown, logged: LoggedCalls) -> APIRouter:
         typed = {"value": value, "name": name, "comment": comment}
         new, problems = _read_score(verdict or value, name.strip(), comment.strip())
         given = None if new is None else await logged.judge(call_id, new, known=True)
+        if given is not None:
+            # So that it is shown at once.
+            await logged.ledger.flush(FLUSH_SECONDS)
         if given is not None and "hx-request" not in request.headers:
             return away(request, f"/ui/calls/{quote(call_id, safe='')}#scores")
-        found = await _again(logged, call_id, given)
+        found = await _again(logged, call_id)
         decision = None if found is None else found.call.decision
         scores = () if found is None else found.scores
         if given is not None and all(score.id != given.id for score in scores):
@@ -135,11 +137,9 @@ def _read_score(value: str, name: str, comment: str) -> tuple[NewScore | None, d
         return None, {str(one["loc"][0]): said[str(one["loc"][0])] for one in error.errors()}
 
 
-async def _again(logged: LoggedCalls, call_id: str, given: Score | None) -> LoggedCall | None:
-    """The call with the score just given; None while Postgres is away."""
+async def _again(logged: LoggedCalls, call_id: str) -> LoggedCall | None:
+    """The call with its scores; None while Postgres is away."""
     try:
-        if given is not None:
-            await logged.ledger.flush(FLUSH_SECONDS)
         return await logged.find(call_id)
     except StoreUnavailable:
         return None

@@ -1,4 +1,4 @@
-// Calls: times of the form in the reader's zone, addresses without what is not set, new calls as they arrive, copying.
+// Calls: times of the form in the reader's zone, addresses without what is not set, new calls as they arrive.
 "use strict";
 
 (() => {
@@ -85,21 +85,6 @@
     }
     setTimeout(forever, PAUSE);
   }
-
-  document.addEventListener("click", async (event) => {
-    const button = event.target.closest("button[data-copy]");
-    if (!button) return;
-    const source = document.querySelector(button.dataset.copy);
-    const text = source.dataset.text || source.textContent;
-    try {
-      await navigator.clipboard.writeText(text);
-      button.textContent = "Copied";
-    } catch {
-      // Without a safe connection a browser lets nobody write to the clipboard.
-      getSelection().selectAllChildren(source);
-      button.textContent = "Selected: copy it with the keyboard";
-    }
-  });
 
   document.addEventListener("DOMContentLoaded", () => {
     toLocal();
