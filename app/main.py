@@ -25,12 +25,13 @@ from starlette.routing import Mount, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.api.body_limit import BodyLimit
-from app.api.calls import FLUSH_SECONDS, calls_api
+from app.api.calls import calls_api
 from app.api.chat import CallEndpoint
 from app.api.decisions import decisions_api
 from app.api.errors import install_error_handlers
 from app.api.guard import ADMIN_KEY, Checks, Guard
 from app.api.lazy import LazyApp
+from app.api.logged import FLUSH_SECONDS, LoggedCalls
 from app.api.models import models_api
 from app.api.openapi import description_api
 from app.api.ops import ops_api
@@ -288,7 +289,8 @@ class Proxy:
         app.include_router(tokens_api(), dependencies=guarded)
         app.include_router(models_api(gateway.decider), dependencies=guarded)
         app.include_router(decisions_api(gateway.decider), dependencies=guarded)
-        app.include_router(calls_api(self.database, self.ledger, self.flush, reads=guards.reads, scores=guards.calls))
+        logged = LoggedCalls(self.database, self.ledger, self.flush)
+        app.include_router(calls_api(logged, reads=guards.reads, scores=guards.calls))
         app.include_router(ops_api(self.scrape, self.readiness))
         app.include_router(description_api(app, has_key=guards.calls.has_key), dependencies=guarded)
         app.add_middleware(BodyLimit, most=self.settings.max_body_bytes)

@@ -287,7 +287,8 @@ class BanditRouter(TrainableRouter, LearningRouter):
         quality = dict(zip(models, np.clip(mean, 0, 1).tolist(), strict=True))
         cost = dict(zip(models, costs, strict=True))
         ranking = tuple(Choice(model, quality[model], cost[model], chances[model]) for model in order)
-        return Decision(ranking, self.settings.method, detail={"basis": self._basis, "context": context})
+        detail = {**ranked.detail, "basis": self._basis, "context": context}
+        return Decision(ranking, self.settings.method, detail=detail)
 
     def _costs(self, query: Query) -> tuple[list[float], float]:
         """Expected USD of each candidate, and c_ref; a model of unknown cost is taken for the dearest."""

@@ -307,7 +307,8 @@ def rank_by_utility(
 ) -> Decision:
     """Rank models by q̂ − λ·ĉ, ties to the cheaper, then to the better, then to the name.
 
-    `quality`: predictions in [0, 1]; `cost`: predictions in USD; `dearest`: c_ref of `price_of_quality`.
+    `quality`: predictions in [0, 1]; `cost`: predictions in USD; `dearest`: c_ref of `price_of_quality`, which is kept
+    as the decision's detail: with the tradeoff it is all that is needed to reckon the utilities again.
     """
     weight = price_of_quality(tradeoff, dearest)
 
@@ -322,4 +323,5 @@ def rank_by_utility(
             for place, index in enumerate(order)
         ),
         reason,
+        detail={"dearest_usd": float(dearest)},
     )

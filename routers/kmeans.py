@@ -113,9 +113,16 @@ class KmeansRouter(PredictiveRouter):
     def predict(
         self, text: str, vector: NDArray[np.float32], length: int
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        quality, cost, _ = self.tell(text, vector, length)
+        return quality, cost
+
+    def tell(
+        self, text: str, vector: NDArray[np.float32], length: int
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64], Mapping[str, Any]]:
         distances = self._clusters.distances(vector)
         nearest = np.argsort(distances, kind="stable")[: self._settings.nearest]
         weights = np.exp(-self._settings.sharpness * (distances[nearest] - distances[nearest[0]]) / 2)
         weights /= weights.sum()
         quality, cost = (np.einsum("k,km->m", weights, table[nearest]) for table in (self._quality, self._cost))
-        return np.clip(quality, 0.0, 1.0), cost
+        asked = [[int(cluster), round(float(weight), 4)] for cluster, weight in zip(nearest, weights, strict=True)]
+        return np.clip(quality, 0.0, 1.0), cost, {"clusters": {"of": len(self._clusters), "asked": asked}}

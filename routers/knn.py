@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from routers import artifacts
-from routers.artifacts import TrainedOn
+from routers.artifacts import TrainedOn, item_hash
 from routers.features import stripped
 from routers.outcomes import Outcomes
 from routers.params import bind
@@ -22,6 +22,10 @@ from routers.spaces import Space, fit_space, given, read_space
 ROWS = 10_000
 """Most training prompts kept, drawn at random: bounds the decision (about a millisecond) and the artifact (20 MB
 with 25 models)."""
+_NEIGHBOURS = "neighbours"
+"""Name of the artifact's document with the items of the prompts, in the order of the arrays."""
+NAMED = 5
+"""Nearest prompts that a decision names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +66,13 @@ class KnnRouter(PredictiveRouter):
         vectors: NDArray[np.float32],
         quality: NDArray[np.float32],
         cost: NDArray[np.float32],
+        items: Sequence[str] = (),
     ) -> None:
         """`vectors`: embeddings of the r prompts kept, shape (r, d); `quality`, `cost`: shape (r, m), NaN where
-        there is no outcome."""
+        there is no outcome; `items`: `item_hash` of each prompt's item, length r, or empty where they are not known."""
         super().__init__(pool, embedding, trained_on, params)
         settings = KnnParams(**params)
-        self._vectors, self._quality, self._cost = vectors, quality, cost
+        self._vectors, self._quality, self._cost, self._items = vectors, quality, cost, tuple(items)
         known = ~np.isnan(quality)
         # Side by side, so that one gather and one sum serve all three.
         self._table = np.hstack([np.where(known, quality, 0), np.where(known, cost, 0), known.astype(np.float32)])
@@ -94,6 +99,7 @@ class KnnRouter(PredictiveRouter):
             vectors=np.array(vectors, dtype=np.float32),
             quality=np.where(known, outcomes.quality, np.nan)[rows].astype(np.float32),
             cost=np.where(known, outcomes.cost, np.nan)[rows].astype(np.float32),
+            items=tuple(map(item_hash, kept.items)),
         )
 
     @classmethod
@@ -105,14 +111,36 @@ class KnnRouter(PredictiveRouter):
             raise artifacts.ArtifactError(f"{folder}: no training prompt is kept; train the router again")
         quality, cost = read_cells(artifact, len(vectors), len(pool.models))
         params = artifact.settings(KnnParams)
-        return cls(pool, embedding, artifact.trained_on, asdict(params), vectors=vectors, quality=quality, cost=cost)
+        # An artifact of an older version does not name them.
+        items = artifact.texts(_NEIGHBOURS) if _NEIGHBOURS in artifact.documents else ()
+        if items and len(items) != len(vectors):
+            raise artifacts.ArtifactError(f"{folder}: {_NEIGHBOURS}.json does not fit; train the router again")
+        return cls(
+            pool,
+            embedding,
+            artifact.trained_on,
+            asdict(params),
+            vectors=vectors,
+            quality=quality,
+            cost=cost,
+            items=items,
+        )
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         return {"vectors": self._vectors, "quality": self._quality, "cost": self._cost}
 
+    def documents(self) -> dict[str, Any]:
+        return super().documents() | ({_NEIGHBOURS: self._items} if self._items else {})
+
     def predict(
         self, text: str, vector: NDArray[np.float32], length: int
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        quality, cost, _ = self.tell(text, vector, length)
+        return quality, cost
+
+    def tell(
+        self, text: str, vector: NDArray[np.float32], length: int
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64], Mapping[str, Any]]:
         # Row by row, like the embedding's sum: a matrix product would wake the library's threads.
         likeness = np.vecdot(self._vectors, vector)
         nearest = np.argpartition(likeness, -self._k)[-self._k :]
@@ -123,4 +151,14 @@ class KnnRouter(PredictiveRouter):
         weight = np.where(blind, 1.0, weight)
         pseudo = np.where(blind, 1.0, self._pseudo)
         predicted = (quality + pseudo * self.pool.quality) / weight
-        return np.clip(predicted, 0.0, 1.0), (cost + pseudo * self.pool.cost) / weight
+        behind = {"neighbours": self._named(nearest, likeness[nearest])}
+        return np.clip(predicted, 0.0, 1.0), (cost + pseudo * self.pool.cost) / weight, behind
+
+    def _named(self, nearest: NDArray[np.intp], likeness: NDArray[np.float32]) -> dict[str, Any]:
+        """How many were asked, how near the farthest of them is, and the nearest: `item_hash` and cosine of each."""
+        first = np.argsort(-likeness, kind="stable")[:NAMED]
+        named = [
+            [self._items[row] if self._items else None, round(near, 4)]
+            for row, near in zip(nearest[first].tolist(), likeness[first].tolist(), strict=True)
+        ]
+        return {"asked": len(nearest), "farthest": round(float(likeness.min()), 4), "nearest": named}

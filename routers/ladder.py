@@ -100,9 +100,9 @@ class LadderRouter(TrainableRouter):
         foretold = self.chooser.foretell(self.inputs, query.text, query.length, query.embedding)
         choices = {candidate.model: self._choice(candidate, foretold, query) for candidate in query.candidates}
         dearest = self.pool.dearest(query.candidates)
-        weight = price_of_quality(
-            query.tradeoff, max(_cost(c) for c in choices.values()) if dearest is None else dearest
-        )
+        if dearest is None:
+            dearest = max(_cost(choice) for choice in choices.values())
+        weight = price_of_quality(query.tradeoff, dearest)
         ranked = sorted(
             (_Offer((c.model,), c.quality or 0.0, _cost(c)) for c in choices.values()), key=_by_worth(weight)
         )
@@ -110,7 +110,7 @@ class LadderRouter(TrainableRouter):
         best = min(offers, key=_by_worth(weight)) if offers else min(ranked, key=_by_worth(math.inf))
         order = [*best.arm, *(offer.arm[0] for offer in ranked if offer.arm[0] not in best.arm)]
         ranking = tuple(replace(choices[model], probability=float(place == 0)) for place, model in enumerate(order))
-        detail = _detail(best, foretold, offers if query.explain else ())
+        detail = {"dearest_usd": dearest, **_detail(best, foretold, offers if query.explain else ())}
         reason = self._reason("single" if len(best.arm) == 1 else "ladder", foretold, query)
         if len(best.arm) == 1:
             return Decision(ranking, reason, detail=detail)

@@ -7,7 +7,7 @@ learned router has to be shown beside it.
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -111,10 +111,12 @@ class LengthRouter(TrainableRouter):
         if not ladder:
             return _decided(rest, costs, qualities, "no cost known")
         choose = _spread if self._fitted is None else _rung
-        place = choose(self._difficulty(query.length), query.tradeoff, len(ladder))
+        difficulty = self._difficulty(query.length)
+        place = choose(difficulty, query.tradeoff, len(ladder))
         # Fallbacks climb before they descend: the neighbour above answers at least as well.
         order = sorted(range(len(ladder)), key=lambda rung: (abs(rung - place), -rung))
-        return _decided([ladder[rung] for rung in order] + rest, costs, qualities, "length")
+        detail = {"length": query.length, "longer_than": round(difficulty, 4), "rung": place + 1, "rungs": len(ladder)}
+        return _decided([ladder[rung] for rung in order] + rest, costs, qualities, "length", detail)
 
     def _ladder(self, query: Query) -> _Rungs:
         """The ladder, ascending; the models beside it; predicted cost and quality of all of them."""
@@ -169,6 +171,7 @@ def _decided(
     costs: dict[str, float | None],
     qualities: dict[str, float | None],
     reason: str,
+    detail: Mapping[str, Any] | None = None,
 ) -> Decision:
     return Decision(
         tuple(
@@ -176,4 +179,5 @@ def _decided(
             for place, model in enumerate(order)
         ),
         reason,
+        detail=detail or {},
     )

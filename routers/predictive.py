@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -50,9 +51,19 @@ class PredictiveRouter(TrainableRouter):
         `length`: `Query.length`.
         """
 
+    def tell(
+        self, text: str, vector: NDArray[np.float32], length: int
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64], Mapping[str, Any]]:
+        """`predict`, and what it rests on, for `Decision.detail`: for whoever asks why."""
+        return *self.predict(text, vector, length), {}
+
     @abstractmethod
     def arrays(self) -> dict[str, NDArray[Any]]:
         """What was learned beyond pool and embedding, as an artifact keeps it."""
+
+    def documents(self) -> dict[str, Any]:
+        """What an artifact keeps beside the arrays, as JSON values by name."""
+        return self.embedding.documents()
 
     def save(self, folder: Path, *, overwrite: bool = False) -> None:
         artifacts.write(
@@ -61,7 +72,7 @@ class PredictiveRouter(TrainableRouter):
             params=self.params,
             trained_on=self.trained_on,
             arrays=self.pool.arrays() | self.embedding.arrays() | self.arrays(),
-            documents=self.embedding.documents(),
+            documents=self.documents(),
             overwrite=overwrite,
         )
 
@@ -70,10 +81,12 @@ class PredictiveRouter(TrainableRouter):
             return Decision((), "no candidates")
         text = stripped(query.text, self.embedding.wrappers)
         vector = self.embedding.embed(text, query.embedding)
+        behind: Mapping[str, Any] = {}
         if vector.any():
-            learned, reason = self.predict(text, vector, query.length), "predicted"
+            *learned, behind = self.tell(text, vector, query.length)
+            reason = "predicted"
         else:
-            learned, reason = (self.pool.quality, self.pool.cost), self.embedding.missing
+            learned, reason = [self.pool.quality, self.pool.cost], self.embedding.missing
         known_quality, known_cost = learned[0].tolist(), learned[1].tolist()
         rows = self.pool.rows
         quality: list[float] = []
@@ -90,7 +103,7 @@ class PredictiveRouter(TrainableRouter):
         models = [candidate.model for candidate in query.candidates]
         if any(model not in rows for model in models):
             reason += ", unseen model by prior"
-        return rank_by_utility(
+        decision = rank_by_utility(
             models,
             quality,
             cost,
@@ -98,6 +111,7 @@ class PredictiveRouter(TrainableRouter):
             dearest=max(cost) if dearest is None else dearest,
             reason=reason,
         )
+        return replace(decision, detail={**decision.detail, **behind}) if behind else decision
 
     def _cost_of_unseen(self, candidate: Candidate, query: Query) -> float:
         cost = candidate.expected_cost(query.prompt_tokens)

@@ -30,6 +30,8 @@ SCRIPTS = {
     "han": "CJK", "hiragana": "HIRAGANA", "katakana": "KATAKANA", "armenian": "ARMENIAN", "georgian": "GEORGIAN",
 }  # fmt: skip
 """Names of scripts, and how Unicode's names of their letters begin."""
+_LONGEST, _LISTED = 200, 8
+"""Characters of a text and values of a list that are told of a rule's conditions."""
 _CODE_SIGNS = re.compile(r"[{}()\[\];=<>_]")
 _WORD = re.compile(r"\w+")
 
@@ -182,6 +184,8 @@ class _Rule:
     tests: tuple[Test, ...]
     models: tuple[str, ...]
     reason: str
+    detail: Mapping[str, Any]
+    """Its number, and its conditions as they were written, of long lists the beginning."""
 
 
 class RulesRouter(Router):
@@ -218,7 +222,7 @@ class RulesRouter(Router):
             return Decision((), "models of the rule not available")
         order = [*wanted, *(name for name in names if name not in wanted)]
         first, *rest = order
-        return Decision((Choice(first, probability=1.0), *map(Choice, rest)), rule.reason)
+        return Decision((Choice(first, probability=1.0), *map(Choice, rest)), rule.reason, detail=rule.detail)
 
 
 def _rule(rule: Mapping[str, Any], number: int, count: int) -> _Rule:
@@ -227,7 +231,7 @@ def _rule(rule: Mapping[str, Any], number: int, count: int) -> _Rule:
         if number < count:
             raise ValueError(f"{where}: 'else' must be the last rule, those behind it would never be asked")
         _refuse_unknown(rule, ("else",), where)
-        return _Rule((), _models(rule["else"], f"{where}: 'else'"), "else")
+        return _Rule((), _models(rule["else"], f"{where}: 'else'"), "else", {"rule": number, "when": {}})
     _refuse_unknown(rule, ("when", "models"), where)
     conditions = rule.get("when")
     if not isinstance(conditions, Mapping) or not conditions:
@@ -239,7 +243,17 @@ def _rule(rule: Mapping[str, Any], number: int, count: int) -> _Rule:
             tests.append(CONDITIONS[key](value))
         except ValueError as error:
             raise ValueError(f"{where}: {key!r} {error}") from None
-    return _Rule(tuple(tests), _models(rule.get("models"), f"{where}: 'models'"), f"rule {number}")
+    detail = {"rule": number, "when": {key: _short(value) for key, value in conditions.items()}}
+    return _Rule(tuple(tests), _models(rule.get("models"), f"{where}: 'models'"), f"rule {number}", detail)
+
+
+def _short(value: Any) -> Any:
+    """A condition's value as each decision may carry it."""
+    if isinstance(value, str):
+        return value if len(value) <= _LONGEST else f"{value[: _LONGEST - 1]}…"
+    if isinstance(value, list | tuple):
+        return [*map(_short, value[:_LISTED]), *(["…"] if len(value) > _LISTED else [])]
+    return dict(value) if isinstance(value, Mapping) else value
 
 
 def _models(value: Any, where: str) -> tuple[str, ...]:

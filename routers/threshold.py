@@ -174,7 +174,8 @@ class ThresholdRouter(TrainableRouter):
         if not pair:
             return Decision((), "neither model available")
         wins = self.win_probability(query)
-        strong = wins >= self._threshold_at(query.tradeoff)
+        threshold = self._threshold_at(query.tradeoff)
+        strong = wins >= threshold
         if len(pair) == 1:
             reason = "only model available"
         elif not strong:
@@ -185,7 +186,10 @@ class ThresholdRouter(TrainableRouter):
             reason += ", no embedding"
         order = [*pair, *(name for name in names if name not in pair)]
         choices = [self._choice(model, 1.0 if place == 0 else 0.0) for place, model in enumerate(order)]
-        return Decision(tuple(choices), reason, detail={"win_probability": round(wins, 6)})
+        detail: dict[str, Any] = {"win_probability": round(wins, 6)}
+        if math.isfinite(threshold):
+            detail["threshold"] = round(threshold, 6)
+        return Decision(tuple(choices), reason, detail=detail)
 
     def _choice(self, model: str, chance: float) -> Choice:
         row = self.pool.rows.get(model)

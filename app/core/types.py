@@ -96,6 +96,8 @@ class DecisionRecord(msgspec.Struct, frozen=True, kw_only=True):
     """What went wrong where the router was replaced by the default."""
     detail: dict[str, Any] = {}
     """What the router itself says of how it came about, by name."""
+    excluded: dict[str, str] = {}
+    """Models that could not serve the request, each with why."""
 
 
 class Call(msgspec.Struct, frozen=True, kw_only=True):

@@ -33,6 +33,7 @@ log = logging.getLogger("hullspeed.decide")
 AUTO = "auto"
 EXPLICIT = "explicit"
 THREADS = 4
+SET_ASIDE = "is set aside after failures"
 MOST_DETAIL = 100_000
 """Bytes of a router's own words on one decision, as JSON."""
 
@@ -172,9 +173,10 @@ class Decider:
         if asked.native is not None and asked.native.pinned:
             raise asked.native.unpinned(chat.model)
         tradeoff = entry.resolve(options)
+        candidates, excluded = self._candidates(asked, options)
         query = Query(
             messages=chat.messages,
-            candidates=self._candidates(asked, options),
+            candidates=candidates,
             tradeoff=tradeoff,
             max_cost=options.max_cost_usd,
             session=session,
@@ -202,6 +204,7 @@ class Decider:
             duration=perf_counter() - started,
             problem=problem,
             detail=detail if missing is None else {**detail, "embedding": missing},
+            excluded=excluded,
         )
         if decision is not None and decision.review is not None:
             return Review(record, entry=entry, query=query, decision=decision, attempts=attempts)
@@ -246,17 +249,26 @@ class Decider:
             param = "model" if asked.native is None else asked.native.only or "model"
             raise InvalidRequest(f"The model `{name}` {obstacles[0]}.", param=param)
 
-    def _candidates(self, asked: Asked, options: RoutingOptions) -> tuple[Candidate, ...]:
-        """The models that can serve the request; raises `NoUsableModel` that says why none can."""
+    def _candidates(self, asked: Asked, options: RoutingOptions) -> tuple[tuple[Candidate, ...], dict[str, str]]:
+        """The models that can serve the request, and why each other one cannot; raises `NoUsableModel` that says why
+        none can."""
         if self._may_ask_all(asked, options):
-            return self.fleet.seen(self._all)
+            return self._up(self._all, {})
         problems = self.problems(asked, options)
         able = tuple(name for name, problem in problems.items() if problem is None)
         if not able:
             reasons = "; ".join(f"{name}: {problem}" for name, problem in problems.items())
             reasons = reasons or "routers may choose from none; wildcards are called by name"
             raise NoUsableModel(f"No model can serve this request ({reasons}).", param="model")
-        return self.fleet.seen(able)
+        return self._up(able, {name: problem for name, problem in problems.items() if problem is not None})
+
+    def _up(self, able: tuple[str, ...], excluded: dict[str, str]) -> tuple[tuple[Candidate, ...], dict[str, str]]:
+        """Those of `able` that are not set aside, and the others beside those `excluded`."""
+        candidates = self.fleet.seen(able)
+        if len(candidates) == len(able):
+            return candidates, excluded
+        up = {candidate.model for candidate in candidates}
+        return candidates, excluded | {name: SET_ASIDE for name in able if name not in up}
 
     def _may_ask_all(self, asked: Asked, options: RoutingOptions) -> bool:
         """The request asks nothing that a model could lack: most do not, and need no look at each model."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from app.gateway.chat import RoutingOptions, parse_chat
-from app.gateway.decide import EXPLICIT, Decider, Review
+from app.gateway.decide import Decider, Review
 from app.gateway.dialects.base import Asked
 from routers.base import seed_for
 
@@ -24,9 +24,6 @@ async def explain(decider: Decider, body: bytes, session: str | None = None) -> 
     ruling = await decider.decide(asked, session=session, seed=seed, explain=True)
     record = ruling.record
     first = ruling.decision.ask if isinstance(ruling, Review) and ruling.decision is not None else 1
-    excluded = {} if record.reason == EXPLICIT else decider.problems(asked, options)
-    ranked_models = {ranked.model for ranked in record.ranking}
-    down = {model: "is set aside after failures" for model in excluded if model not in ranked_models}
     return {
         "object": "decision",
         "router": record.router,
@@ -47,7 +44,7 @@ async def explain(decider: Decider, body: bytes, session: str | None = None) -> 
             }
             for ranked in record.ranking
         ],
-        "excluded": {model: problem or down[model] for model, problem in excluded.items() if problem or model in down},
+        "excluded": record.excluded,
         "detail": record.detail,
         "duration_ms": record.duration * 1000,
     }

@@ -106,13 +106,14 @@ class Translation:
         headers, body = self._filtered(headers=headers, request_data=body, provider=PROVIDER)
         sent = {name: msgspec.Raw(msgspec.json.encode(value)) for name, value in body.items()}
         betas = {name: value for name, value in headers.items() if name == "anthropic-beta"}
+        translated = msgspec.structs.replace(request, fields=sent, path=PATH, headers=betas)
         try:
-            answer = await self._direct.complete(
-                msgspec.structs.replace(request, fields=sent, path=PATH, headers=betas)
-            )
+            answer = await self._direct.complete(translated)
         except UpstreamError as error:
             error.headers = with_plain_limits(error.headers)
             raise
+        finally:
+            request.sent = translated.sent
         wire.came(answer.body)
         reply = self._config.transform_parsed_response(
             completion_response=msgspec.json.decode(answer.body),

@@ -12,7 +12,16 @@ from app.core.types import Attempt, Call, DecisionRecord, Price, Usage
 from app.store import runs, suites
 from app.store.database import Database
 from app.store.journal import Journal
-from app.store.queries.calls import CallFilter, LoggedCall, call_exists, count_calls, get_call, list_calls
+from app.store.queries.calls import (
+    CallFilter,
+    LoggedCall,
+    call_exists,
+    calls_beside,
+    count_calls,
+    get_call,
+    list_calls,
+)
+from app.store.queries.items import items_by_key
 from app.store.queries.runs import run_predictions, run_prices, scores_of
 from app.store.runs import ResultRow
 from app.store.writer import Ledger
@@ -258,3 +267,39 @@ async def test_prices_of_a_run_are_the_latest_it_was_billed_at(database: Databas
     await store(full_call(run="r"), msgspec.structs.replace(late, attempts=(late.attempts[0], attempt)))
     assert await run_prices(database, "r") == {"small": dearer}  # large failed, and was not billed
     assert await run_prices(database, "other") == {}
+
+
+async def test_a_list_says_how_requests_begin_and_how_often_models_were_called(database: Database, store) -> None:
+    told, silent = full_call(request_text="Ünder the wide sky" * 1000), small_call(session="silent")
+    await store(told, silent)
+    page = await list_calls(database, letters=5)
+    assert page.beginnings == {told.id: "Ünder"}
+    assert {row.id: row.attempt_count for row in page.rows} == {told.id: 2, silent.id: 0}
+    # Also where rows are looked at one by one.
+    assert (await list_calls(database, CallFilter(text="wide sky"), letters=3)).beginnings == {told.id: "Ünd"}
+    assert (await list_calls(database)).beginnings == {}
+
+
+async def test_the_calls_beside_one(database: Database, store) -> None:
+    rows = [small_call(started_at=NOW + timedelta(seconds=n), session="a" if n % 2 else "b") for n in range(4)]
+    await store(*rows)
+    ids = [row.id for row in rows]
+    assert await calls_beside(database, rows[1]) == (ids[2], ids[0])
+    assert await calls_beside(database, rows[0]) == (ids[1], None)
+    assert await calls_beside(database, rows[3], CallFilter(session="a")) == (None, ids[1])
+    # One that the filter leaves out has neighbours among the others all the same.
+    assert await calls_beside(database, rows[2], CallFilter(session="a")) == (ids[3], ids[1])
+
+
+async def test_items_are_found_by_a_key_of_their_id(database: Database) -> None:
+    suite = make_suite()
+    assert suite.outcomes is not None
+    await suites.save_suite(database, suite)
+    found = await items_by_key(database, "small", str.upper, {"ITEM-0", "ITEM-1", "ITEM-9"})
+    assert set(found) == {"ITEM-0", "ITEM-1"}
+    item = found["ITEM-0"]
+    assert (item.id, item.category, item.messages) == ("item-0", "even", list(suite.items[0].messages))
+    assert item.qualities == dict(zip(suite.outcomes.models, suite.outcomes.quality[0].tolist(), strict=True))
+    assert found["ITEM-1"].qualities == {}
+    assert await items_by_key(database, "no such suite", str, {"item-0"}) == {}
+    assert await items_by_key(database, "small", str, set()) == {}

@@ -16,6 +16,7 @@ from app.api.pages.bench_items import bench_item_pages
 from app.api.pages.bench_new import bench_new_pages
 from app.api.pages.bench_runs import bench_run_pages
 from app.api.pages.bench_starts import bench_start_pages
+from app.api.pages.calls import calls_pages
 from app.api.pages.files import files_pages
 from app.api.pages.overview import overview_pages
 from app.api.pages.render import make_ready, page
@@ -41,6 +42,7 @@ def pages_app(shown: Shown) -> FastAPI:
     bench = Bench(shown)
     for pages in (
         overview_pages(shown),
+        calls_pages(shown),
         bench_new_pages(bench),
         bench_start_pages(bench),
         bench_compare_pages(bench),

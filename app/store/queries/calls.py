@@ -76,6 +76,8 @@ class CallRow(msgspec.Struct, frozen=True, kw_only=True):
     error_code: str | None
     error_message: str | None
     prompt_hash: str | None
+    attempt_count: int
+    """Calls to models that were made for it."""
 
 
 class LoggedCall(msgspec.Struct, frozen=True):
@@ -122,17 +124,25 @@ class CallPage(msgspec.Struct, frozen=True, kw_only=True):
     searched_to: datetime | None = None
     """Set where the page is not full and there may be more: calls have been looked at up to this time. The cursor in
     the direction of the search goes on from there."""
+    towards_newer: bool = False
+    """The direction of the search."""
+    beginnings: dict[str, str] = {}
+    """How the requests begin, by the id of the call; only where asked for, and stored."""
 
 
 EVERYTHING = CallFilter()
-_LISTED = [calls.c[name] for name in CallRow.__struct_fields__]
 _Position = tuple[datetime, str]
 
 
 async def list_calls(
-    database: Database, wanted: CallFilter = EVERYTHING, *, limit: int = 100, cursor: str | None = None
+    database: Database,
+    wanted: CallFilter = EVERYTHING,
+    *,
+    limit: int = 100,
+    cursor: str | None = None,
+    letters: int = 0,
 ) -> CallPage:
-    """A page of calls, from the newest on, or from a cursor in its direction.
+    """A page of calls, from the newest on, or from a cursor in its direction, with so many `letters` of each request.
 
     A page stays right while calls arrive: it begins where the last one ended, not at a count. Raises `InvalidRequest`
     for a limit outside 1 to 1,000 or a cursor not given out here, `StoreUnavailable`.
@@ -141,7 +151,7 @@ async def list_calls(
         raise InvalidRequest(f"limit must be between 1 and {MAX_PAGE:,}, not {limit}.", param="limit")
     newer, start = (False, None) if cursor is None else _decode(cursor)
     async with database.begin() as connection:
-        search = _Search(connection, wanted, newer=newer, need=limit + 1)
+        search = _Search(connection, wanted, newer=newer, need=limit + 1, letters=letters)
         found, reached = await search.run(start)
     more = len(found) > limit
     found = found[:limit]
@@ -157,21 +167,26 @@ async def list_calls(
         first, last = (first, _beside(start, 1)) if newer else (_beside(start, -1), last)
     at_end = not newer and not more and reached is None
     return CallPage(
-        rows=[CallRow(**row._mapping) for row in found],
+        rows=[CallRow(**{name: row._mapping[name] for name in CallRow.__struct_fields__}) for row in found],
+        beginnings={row.id: row.beginning for row in found if row.beginning is not None},
         older=None if at_end or last is None else _encode(last, newer=False),
         newer=None if first is None else _encode(first, newer=True),
         searched_to=None if reached is None else reached[0],
+        towards_newer=newer,
     )
 
 
 class _Search:
     """One page's way through the days."""
 
-    def __init__(self, connection: AsyncConnection, wanted: CallFilter, *, newer: bool, need: int) -> None:
+    def __init__(
+        self, connection: AsyncConnection, wanted: CallFilter, *, newer: bool, need: int, letters: int
+    ) -> None:
         self._connection = connection
         self._wanted = wanted
         self._newer = newer
         self._need = need
+        self._letters = letters
         self._indexed, self._rest = _split(wanted)
         self._found: list[sa.Row[Any]] = []
         self._position: _Position | None = None
@@ -229,11 +244,11 @@ class _Search:
         where += [calls.c.started_at >= begin, calls.c.started_at < end]
         order = [column.asc() if self._newer else column.desc() for column in at]
         if not self._rest:
-            query = sa.select(*_LISTED).where(*where).order_by(*order).limit(need)
+            query = sa.select(*self._listed(calls.c)).where(*where).order_by(*order).limit(need)
             self._found += (await self._connection.execute(query)).all()
             return True
         block = sa.select(calls).where(*where).order_by(*order).limit(self._block).subquery()
-        listed = [block.c[name] for name in CallRow.__struct_fields__]
+        listed = self._listed(block.c)
         order = [column.asc() if self._newer else column.desc() for column in (block.c.started_at, block.c.id)]
         query = sa.select(*listed).where(*_conditions(self._rest, block.c)).order_by(*order).limit(need)
         found = (await self._connection.execute(query)).all()
@@ -249,6 +264,23 @@ class _Search:
         in_time = self._block * (deadline - now) / (now - begun)
         self._block = round(max(min(self._block * 2, _LARGEST_BLOCK, in_time), _TEXT_BLOCK))
         return False
+
+    def _listed(self, columns: Any) -> list[sa.ColumnElement[Any]]:
+        # Of a long text Postgres reads no more than is asked for.
+        beginning = sa.func.left(columns.request_text, self._letters) if self._letters else sa.null()
+        return [*(columns[name] for name in CallRow.__struct_fields__), beginning.label("beginning")]
+
+
+async def calls_beside(
+    database: Database, call: Call | CallRow, wanted: CallFilter = EVERYTHING
+) -> tuple[str | None, str | None]:
+    """Ids of the next newer and the next older call of those `wanted`, by when they started; None where there is none,
+    or where none was found in the time that a page may take. Raises `StoreUnavailable`."""
+    newer, older = [
+        await list_calls(database, wanted, limit=1, cursor=_encode((call.started_at, call.id), newer=newer))
+        for newer in (True, False)
+    ]
+    return next((row.id for row in newer.rows), None), next((row.id for row in older.rows), None)
 
 
 async def count_calls(database: Database, wanted: CallFilter = EVERYTHING) -> int:
