@@ -15,12 +15,35 @@
       drawAll();
       return;
     }
+    const copying = event.target.closest("button[data-copy]");
+    if (copying) {
+      copy(copying, document.getElementById(copying.dataset.copy).textContent);
+      return;
+    }
     // A whole row is as good as the link in it; but not for whoever selects text or means a link of its own.
     const row = event.target.closest("tr.link");
     if (row && !event.target.closest("a, button, input, label") && !String(getSelection())) {
       row.querySelector("a").click();
     }
   });
+
+  // `<button data-copy="ID">` copies the text of that element; the button says so for a moment.
+  async function copy(button, text) {
+    try {
+      await navigator.clipboard.writeText(text);
+    } catch {
+      // Not over plain HTTP to another machine: the old way is.
+      const area = Object.assign(document.createElement("textarea"), { value: text, className: "hidden-text" });
+      document.body.append(area);
+      area.select();
+      document.execCommand("copy");
+      area.remove();
+    }
+    const said = button.textContent;
+    if (said === "Copied") return;
+    button.textContent = "Copied";
+    setTimeout(() => { button.textContent = said; }, 1500);
+  }
 
   // Charts. `<div class="chart" data-figure="URL">`: the URL gives plotly's {data, layout}, and again every
   // `data-every` seconds while the page is looked at.
@@ -96,5 +119,5 @@
   document.addEventListener("DOMContentLoaded", () => begin(document));
   document.addEventListener("htmx:load", (event) => begin(event.detail.elt));
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawAll);
-  window.hullspeed = { draw, begin };
+  window.hullspeed = { draw, begin, copy };
 })();
