@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -131,7 +132,9 @@ def site(new_database: Callable[[], str], tmp_path_factory: pytest.TempPathFacto
     """A proxy that serves two models and has a hundred thousand calls in its ledger; texts are stored."""
     folder = tmp_path_factory.mktemp("site")
     url = new_database()
-    asyncio.run(fill(url, CALLS))
+    # In a thread of its own: where the browser came first, Playwright's loop runs in this one.
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(asyncio.run, fill(url, CALLS)).result()
     with FakeOpenAI() as upstream:
         (folder / "hullspeed.yaml").write_text(yaml.safe_dump(config(upstream.url)))
         program = Program(folder, {"HULLSPEED_DATA_DIR": str(folder / "data"), "DATABASE_URL": url})
