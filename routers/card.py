@@ -14,6 +14,7 @@ from routers.params import bind
 
 T = TypeVar("T")
 
+
 @dataclass(frozen=True)
 class CardPoint:
     """What the router did on the held-out items at one tradeoff."""
