@@ -11,9 +11,12 @@ from starlette.routing import Route
 
 from app.api.pages.files import files_pages
 from app.api.pages.overview import overview_pages
+from app.api.pages.playground import playground_pages
 from app.api.pages.render import page
+from app.api.pages.routers import routers_pages
 from app.api.pages.shown import Shown
 from app.api.pages.signing import signing_pages, to_sign_in
+from app.api.pages.trying import trying_pages
 from app.core.errors import HullspeedError, InvalidKey
 
 log = logging.getLogger("hullspeed.pages")
@@ -30,7 +33,7 @@ def pages_app(shown: Shown) -> FastAPI:
         await shown.access(request)
         request.state.signed_in = shown.access.has_key
 
-    for pages in (overview_pages(shown),):
+    for pages in (overview_pages(shown), playground_pages(shown), routers_pages(shown), trying_pages(shown)):
         app.include_router(pages, dependencies=[Depends(signed_in)])
     app.router.routes.append(Route("/try/chat", shown.chat, methods=["POST"]))
 
