@@ -124,7 +124,7 @@ async def _recorded(settings: Settings, file: Config, name: str, shared: Shared 
 
 def _greet(proxy: Proxy, url: str) -> None:
     """What somebody who has just started it wants to know."""
-    from app.cli.checking import KEYLESS
+    from app.gateway.keys import KEYLESS
 
     default = proxy.decider.rules.default
     untrained = "" if default in proxy.config.routing.routers else " (untrained; see `hullspeed train`)"

@@ -19,9 +19,12 @@ from app.api.pages.bench_starts import bench_start_pages
 from app.api.pages.calls import calls_pages
 from app.api.pages.files import files_pages
 from app.api.pages.overview import overview_pages
+from app.api.pages.playground import playground_pages
 from app.api.pages.render import make_ready, page
+from app.api.pages.routers import routers_pages
 from app.api.pages.shown import Shown
 from app.api.pages.signing import signing_pages, to_sign_in
+from app.api.pages.trying import trying_pages
 from app.core.errors import HullspeedError, InvalidKey
 
 log = logging.getLogger("hullspeed.pages")
@@ -49,6 +52,9 @@ def pages_app(shown: Shown) -> FastAPI:
         bench_run_pages(bench),
         bench_item_pages(bench),
         bench_pages(bench),
+        playground_pages(shown),
+        routers_pages(shown),
+        trying_pages(shown),
     ):
         app.include_router(pages, dependencies=[Depends(signed_in)])
     app.router.routes.append(Route("/try/chat", shown.chat, methods=["POST"]))
