@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import gc
 import logging
+import math
 import os
 import signal
 import socket
@@ -37,7 +38,7 @@ from app.api.ops import ops_api
 from app.api.pages.access import Access
 from app.api.pages.shown import Shown
 from app.api.request_ids import RequestIds
-from app.api.server import CallProtocol
+from app.api.server import CallProtocol, State
 from app.api.tokens import tokens_api
 from app.core.config import Config, load_config
 from app.core.errors import ConfigError, HullspeedError
@@ -87,6 +88,10 @@ CATCH_UP_SECONDS = 10.0
 KEEP_ALIVE_SECONDS = 75
 """Longer than load balancers and clients keep a connection unused: who is about to send must not find it closed."""
 CUT_OFF_SECONDS = 5.0
+FLUSH_AT_END_SECONDS, HURRY_SECONDS = 5.0, 0.5
+"""For rows to reach Postgres at the end; what has not is in the journal."""
+LOOK_SECONDS = 0.05
+"""How often a server that drains looks whether it is to stop at once."""
 FLUSH = "flush"
 """The question to all workers whether what they have recorded is in Postgres."""
 
@@ -158,7 +163,7 @@ class Proxy:
         self._shared = shared or Shared()
         self._given, self._environ = (catalog, routers, embedder), environ
         self.metrics = Metrics()
-        self.upstreams = upstreams or {"direct": DirectUpstream(), "litellm": LitellmUpstream()}
+        self.upstreams = upstreams or upstreams_by_kind()
         self._own_database = database is None
         url = settings.database_url.get_secret_value() if settings.database_url else None
         self.database = database or Database(url, settings.data_dir)
@@ -169,9 +174,12 @@ class Proxy:
         self.telemetry = open_telemetry(environ)
         self.admission = Admission(config.routing.max_inflight, config.routing.queue_seconds, self._shared)
         self.draining = False
+        self.hurry = False
+        """Whether somebody has asked twice that it stops."""
         self._warming: asyncio.Task[None] | None = None
         self._reloading = asyncio.Lock()
-        self._setup = self._set_up(config)
+        with config.locating():
+            self._setup = self._set_up(config)
         self._use(self._setup)
 
     @property
@@ -239,6 +247,7 @@ class Proxy:
             metrics=self.metrics,
             store_text=config.ledger.store_text,
             keep_alive=config.routing.keep_alive,
+            read_on=config.routing.read_on_seconds,
         )
         learning = Learning(self.database, {name: entry.router for name, entry in entries.items()})
         seconds = config.ledger.idempotency_seconds
@@ -259,7 +268,16 @@ class Proxy:
 
     def _shown(self, config: Config, decider: Decider, chat: CallEndpoint, access: Access) -> Shown:
         return Shown(
-            self.settings, config, self.database, self.ledger, self.flush, decider, self.readiness, chat, access
+            settings=self.settings,
+            config=config,
+            database=self.database,
+            ledger=self.ledger,
+            flush=self.flush,
+            decider=decider,
+            admission=self.admission,
+            readiness=self.readiness,
+            chat=chat,
+            access=access,
         )
 
     def _build_app(self, gateway: Gateway, guards: Guards, endpoints: Iterable[CallEndpoint]) -> FastAPI:
@@ -326,7 +344,9 @@ class Proxy:
         return False
 
     def _read_again(self, source: Path) -> Setup:
-        return self._set_up(load_config(source, self._environ), self.decider.entries)
+        config = load_config(source, self._environ)
+        with config.locating():
+            return self._set_up(config, self.decider.entries)
 
     def _tell(self, before: Config) -> None:
         """Say in the log what the new configuration is, and what of it waits for a restart."""
@@ -376,6 +396,10 @@ class Proxy:
 
         await line.open(server.stop, server.reload, {METRICS: metrics, FLUSH: flush})
 
+    def drain(self) -> None:
+        """Take no new calls from now on; `/readyz` says so."""
+        self.draining = self.admission.closed = True
+
     def readiness(self) -> tuple[bool, dict[str, Any]]:
         """Whether requests can be served, and what `/readyz` says."""
         down = self.fleet.down
@@ -407,7 +431,7 @@ class Proxy:
 
     async def __aexit__(self, *_: object) -> None:
         await self.learning.close()
-        await self.ledger.close()
+        await self.ledger.close(HURRY_SECONDS if self.hurry else FLUSH_AT_END_SECONDS)
         if self.telemetry is not None:
             await asyncio.to_thread(self.telemetry.close)
         if self._warming is not None:
@@ -423,6 +447,12 @@ def _pages(make: Callable[[], Shown]) -> ASGIApp:
     from app.api.pages.app import pages_app
 
     return pages_app(make())
+
+
+def upstreams_by_kind() -> dict[str, Upstream]:
+    """How models are reached that are neither recorded nor simulated."""
+    direct = DirectUpstream()
+    return {"direct": direct, "litellm": LitellmUpstream(direct)}
 
 
 def _catalog_without_config(_: Config, environ: Mapping[str, str]) -> Catalog:
@@ -486,6 +516,7 @@ class Server(uvicorn.Server):
             )
         )
         self.listening = asyncio.Event()
+        self.server_state = self._state = State()
         self._proxy = proxy
         self._tasks: set[asyncio.Task[bool]] = set()
         self._handlers: dict[signal.Signals, Callable[[], None]] = {}
@@ -499,6 +530,10 @@ class Server(uvicorn.Server):
         self.listening.set()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        end = asyncio.get_running_loop().time() + self._proxy.settings.drain_seconds
+        await self._drain(end)
+        left = max(end - asyncio.get_running_loop().time(), 0.0)
+        self.config.timeout_graceful_shutdown = math.ceil(left)
         await super().shutdown(sockets)
         # Calls that were cut off by the end of the patience are recorded too, while there is a ledger.
         if cut_off := list(self.server_state.tasks):
@@ -506,6 +541,18 @@ class Server(uvicorn.Server):
             for task in cut_off:
                 task.cancel()
             await asyncio.wait(cut_off, timeout=CUT_OFF_SECONDS)
+
+    async def _drain(self, end: float) -> None:
+        """Wait for what is in flight, until `end` on the loop's clock. The port stays open meanwhile: who asks hears
+        503, from `/readyz` too, where a closed port would tell a platform nothing."""
+        self._state.draining = True
+        for connection in list(self._state.connections):
+            connection.shutdown()
+        while self._state.tasks and not self.force_exit:
+            left = end - asyncio.get_running_loop().time()
+            if left <= 0:
+                return
+            await asyncio.wait(list(self._state.tasks), timeout=min(left, LOOK_SECONDS))
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -531,9 +578,9 @@ class Server(uvicorn.Server):
 
     def stop(self, at_once: bool = False) -> None:
         """Drain and exit; `at_once`: without waiting for calls in flight."""
-        self.force_exit = self.force_exit or at_once
+        self.force_exit = self._proxy.hurry = self.force_exit or at_once
         self.should_exit = True
-        self._proxy.draining = True
+        self._proxy.drain()
 
 
 def spare_the_collector() -> None:

@@ -6,9 +6,10 @@ called directly (OpenAI's dialect) and through litellm (Anthropic's); by name, b
 compares replies; streamed and whole; with retries and fallbacks.
 
 Held against each call: its client gets one well-formed reply, an answer or an error in OpenAI's envelope, a stream
-ends with `[DONE]` or with one error, never with both or neither; one row in the ledger; for each model as many
-attempts in it as the mock saw requests. At the end: nothing in flight anywhere, and memory and open files as they
-were after the first fifth. Prints a table, and exits with 1 where anything does not hold. Needs Linux (/proc).
+ends with `[DONE]` or with one error, never with both or neither; one row in the ledger; for each call and model as
+many attempts with `sent` in it as the mock saw requests. At the end: nothing in flight anywhere, and memory and open
+files as they were after the first fifth. Prints a table, and exits with 1 where anything does not hold. Needs Linux
+(/proc).
 """
 
 from __future__ import annotations
@@ -63,8 +64,6 @@ PATIENCE = 30.0
 """Seconds after which a reply that has not ended is one that never will."""
 MORE_BYTES, MORE_FILES = 24 << 20, 24
 """Growth after the first fifth that is no leak: what allocators and pools keep."""
-UNSEEN = ("client_cancelled", "abandoned", "timeout")
-"""Outcomes of attempts that may have ended before the request was on its way."""
 
 ROUTING = {
     "timeout": 1.0, "first_token_timeout": 0.6, "idle_timeout": 0.4, "stream_timeout": 2.0, "keep_alive": 0.2,
@@ -153,13 +152,14 @@ def serve_in_child(pipe: Pipe, config: Path, url: str) -> None:
     """Serve until told to stop; gives the base URL, then its `State` whenever it is asked."""
 
     async def run() -> None:
-        litellm = LitellmUpstream()
+        direct = DirectUpstream()
+        litellm = LitellmUpstream(direct)
         # Its import takes seconds, in which calls with timeouts as short as these would never go out.
         await litellm.warm()
         proxy = Proxy(
             Settings(data_dir=config.parent / "data", DATABASE_URL=url),
             load_config(config),
-            upstreams={"direct": DirectUpstream(), "litellm": litellm},
+            upstreams={"direct": direct, "litellm": litellm},
             routers={"plain": FixedRouter("a"), "pair": Pair(*DIRECT), "far": Pair("x", "y", "a")},
         )
         sock = bind("127.0.0.1", 0)
@@ -358,10 +358,12 @@ class Findings:
     rows: int = 0
     unrowed: int = 0
     """Calls without a row whose client had left before it heard anything: their request may never have been read."""
-    attempts: Counter[str] = field(default_factory=Counter)
+    sent: Counter[str] = field(default_factory=Counter)
+    """Attempts by model whose request went out, by the ledger."""
     seen: Counter[str] = field(default_factory=Counter)
-    unseen: Counter[str] = field(default_factory=Counter)
-    """Attempts that were given up before the mock had their request, by how they may have ended."""
+    """Requests at the mock by model."""
+    unsent: Counter[str] = field(default_factory=Counter)
+    """Attempts that ended before their request was out, by outcome."""
     early: State | None = None
     late: State | None = None
     problems: list[str] = field(default_factory=list)
@@ -372,7 +374,7 @@ def check_books(found: Findings, mock: Mock, url: str) -> None:
     with psycopg.connect(url) as connection:
         rows = connection.execute("SELECT id::text, session FROM calls").fetchall()
         tried = connection.execute(
-            "SELECT session, attempts.model, attempts.outcome FROM attempts JOIN calls ON calls.id = call_id"
+            "SELECT session, attempts.model, attempts.outcome, sent FROM attempts JOIN calls ON calls.id = call_id"
         ).fetchall()
     found.rows = len(rows)
     ids: dict[str, list[str]] = {}
@@ -385,17 +387,14 @@ def check_books(found: Findings, mock: Mock, url: str) -> None:
         elif len(kept) != 1 or call.id not in (None, kept[0]):
             found.problems.append(f"{call.session}: {len(kept)} rows in the ledger ({kept}), the reply had {call.id}")
     found.problems += [f"rows of a call nobody made: {session}" for session in ids]
-    noted = Counter((session, model) for session, model, _ in tried)
-    given_up = Counter((session, model) for session, model, outcome in tried if outcome in UNSEEN)
+    sent = Counter((session, model) for session, model, _, went in tried if went)
+    found.unsent.update(outcome for _, _, outcome, went in tried if not went)
     asked = Counter((_session(seen.raw), seen.model or "") for seen in mock.chats)
-    for key in noted.keys() | asked.keys():
-        missing = noted[key] - asked[key]
-        if not 0 <= missing <= given_up[key]:
-            found.problems.append(f"{key}: {noted[key]} attempts in the ledger, {asked[key]} requests at the mock")
-        if missing > 0:
-            ends = {outcome for session, model, outcome in tried if (session, model) == key and outcome in UNSEEN}
-            found.unseen[" or ".join(sorted(ends))] += missing
-        found.attempts[key[1]] += noted[key]
+    for key in sent.keys() | asked.keys():
+        if sent[key] != asked[key]:
+            ends = [outcome for session, model, outcome, _ in tried if (session, model) == key]
+            found.problems.append(f"{key}: {sent[key]} attempts sent, {asked[key]} requests at the mock ({ends})")
+        found.sent[key[1]] += sent[key]
         found.seen[key[1]] += asked[key]
 
 
@@ -464,10 +463,10 @@ def show(found: Findings) -> None:
     for outcome, count in Counter(call.outcome for call in found.calls).most_common():
         print(f"  {outcome:24}{count:9,}")
     print(f"rows in the ledger        {found.rows:9,}   ({found.unrowed} clients left before their request was read)")
-    print("attempts   ledger     mock")
+    print("attempts     sent     mock")
     for model in (*DIRECT, *THROUGH_LITELLM):
-        print(f"  {model:6}{found.attempts[model]:9,}{found.seen[model]:9,}")
-    print("  given up before the request was out:", ", ".join(f"{n} {end}" for end, n in found.unseen.items()) or 0)
+        print(f"  {model:6}{found.sent[model]:9,}{found.seen[model]:9,}")
+    print("  ended before the request was out:", ", ".join(f"{n} {end}" for end, n in found.unsent.items()) or 0)
     print("at           memory MiB    files    calls    asking    tasks")
     for title, at in (("20 %", early), ("100 %", late)):
         print(f"  {title:6}{at.rss / 2**20:15.1f}{at.files:9}{at.inflight:9}{at.asking:10}{at.tasks:9}")

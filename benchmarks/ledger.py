@@ -35,7 +35,8 @@ from app.store import migrate, partitions
 from app.store.database import Database
 from app.store.queries.calls import CallFilter, CallPage, get_call, list_calls
 from app.store.queries.choices import choices, expected_qualities
-from app.store.queries.overview import StatsFilter, overview
+from app.store.queries.overview import overview
+from app.store.queries.periods import StatsFilter
 from app.store.rollup import DAY, HOUR, MINUTE, rolled_up
 from app.store.shipping import ship
 

@@ -123,6 +123,66 @@ class Artifact:
             raise ArtifactError(f"{self.folder / MANIFEST}: {error}; train the router again") from error
 
 
+@dataclass(frozen=True)
+class KeptFile:
+    """A file of an artifact, as it is now."""
+
+    name: str
+    size: int | None
+    """Bytes; None where it cannot be read."""
+    sha256: str
+    """As the manifest has it."""
+    problem: str | None
+    """What is wrong with it; None where it is the file that was written."""
+
+
+@dataclass(frozen=True)
+class Described:
+    """What the manifest of an artifact says, and whether its files are those it speaks of."""
+
+    router: str
+    version: str
+    params: Mapping[str, Any]
+    suite: str
+    outcomes: str
+    """`Outcomes.digest` of what it was trained on."""
+    n_items: int | None
+    models: tuple[str, ...]
+    libraries: Mapping[str, str]
+    """Name → version, of what it was trained with."""
+    files: tuple[KeptFile, ...]
+    written_at: float
+    """POSIX time of the manifest's file: nothing within it says when it was trained."""
+
+
+def describe(folder: Path) -> Described:
+    """Look at an artifact without making a router of it. Reads every file whole; raises `ArtifactError` where the
+    manifest cannot be used."""
+    manifest = _manifest(folder)
+    origin, libraries = manifest["trained_on"], manifest.get("libraries")
+    n_items = origin.get("n_items")
+    return Described(
+        router=manifest["router"],
+        version=manifest["router_version"],
+        params=manifest["params"],
+        suite=origin["suite"],
+        outcomes=origin["outcomes_sha256"],
+        n_items=n_items if isinstance(n_items, int) else None,
+        models=tuple(map(str, origin["models"])),
+        libraries=libraries if isinstance(libraries, dict) else {},
+        files=tuple(_looked_at(folder, name, digest) for name, digest in manifest["files"].items()),
+        written_at=(folder / MANIFEST).stat().st_mtime,
+    )
+
+
+def _looked_at(folder: Path, name: str, digest: Any) -> KeptFile:
+    try:
+        size = len(_checked(folder, name, digest))
+    except ArtifactError as error:
+        return KeptFile(name, None, str(digest), str(error))
+    return KeptFile(name, size, str(digest), None)
+
+
 def item_hash(item: str) -> str:
     """16 hexadecimal digits that stand for an item's id: an artifact gives away no ids."""
     return hashlib.blake2b(item.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()

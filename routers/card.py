@@ -7,9 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, TypeVar
 
+from routers.hull import hull
 from routers.params import bind
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -19,6 +22,17 @@ class CardPoint:
     tradeoff: float
     quality: float
     """Mean, in [0, 1]."""
+    cost: float
+    """Mean USD per call."""
+
+
+@dataclass(frozen=True)
+class CardModel:
+    """What one model, asked for everything, did on the held-out items."""
+
+    model: str
+    quality: float
+    """Mean, in [0, 1]; a missing outcome counts as a failed call."""
     cost: float
     """Mean USD per call."""
 
@@ -48,17 +62,34 @@ class Card:
     delta_high: float
     points: tuple[CardPoint, ...]
     """Ascending in tradeoff."""
+    singles: tuple[CardModel, ...] = ()
+    """Each model of the pool, the cheapest first; none in cards written before these were kept."""
 
     @classmethod
     def parse(cls, value: Any) -> Card:
         """A card as `as_json` gives it. Raises `ValueError` that names the field."""
         if not isinstance(value, Mapping) or not isinstance(value.get("points"), list):
             raise ValueError("the card has no 'points'")
-        points = tuple(bind(CardPoint, point, owner="a point of the card") for point in value["points"])
+        points = _listed(CardPoint, value["points"], "a point of the card")
         if not points:
             raise ValueError("the card has no 'points'")
-        card: Card = bind(cls, {**value, "points": points}, owner="the card")
+        singles = _listed(CardModel, value.get("singles", []), "a model of the card")
+        card: Card = bind(cls, {**value, "points": points, "singles": singles}, owner="the card")
         return card
+
+    @property
+    def zero(self) -> tuple[CardModel, ...]:
+        """The models that the zero router mixes: the vertices of their hull, the cheapest first."""
+        if not self.singles:
+            return ()
+        vertices = hull([single.cost for single in self.singles], [single.quality for single in self.singles])
+        return tuple(self.singles[vertex] for vertex in vertices)
+
+    @property
+    def best_points(self) -> tuple[CardPoint, ...]:
+        """The settings on the hull, the cheapest first: no mix of others is better at their cost."""
+        vertices = hull([point.cost for point in self.points], [point.quality for point in self.points])
+        return tuple(self.points[vertex] for vertex in vertices)
 
     def as_json(self) -> dict[str, Any]:
         """The card as JSON values."""
@@ -83,3 +114,9 @@ class Card:
         if not within:
             return max(self.points, key=lambda point: (point.quality, -point.cost, -point.tradeoff)).tradeoff
         return min(within, key=lambda point: (point.cost, -point.quality, point.tradeoff)).tradeoff
+
+
+def _listed(kind: type[T], values: Any, owner: str) -> tuple[T, ...]:
+    if not isinstance(values, list) or not all(isinstance(value, Mapping) for value in values):
+        raise ValueError(f"{owner} is no object")
+    return tuple(bind(kind, value, owner=owner) for value in values)

@@ -71,6 +71,16 @@ def make(cls: type[Router], params: Mapping[str, Any] | None = None) -> Router:
     return bind(cls, params or {}, owner=f"router {cls.name!r}")
 
 
+def required(cls: type[Router]) -> tuple[str, ...]:
+    """Names of the parameters that `make` cannot do without."""
+    unnamed = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    return tuple(
+        name
+        for name, parameter in inspect.signature(cls).parameters.items()
+        if parameter.default is inspect.Parameter.empty and parameter.kind not in unnamed
+    )
+
+
 def from_file(path: Path, name: str) -> type[Router]:
     """The router class `name` of a Python file, for trying a router that is no installed package.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -50,6 +51,12 @@ class Running:
         calls = await self.calls()
         assert len(calls) == 1, [call.call for call in calls]
         return calls[0]
+
+    async def call_once_idle(self) -> LoggedCall:
+        """`call`, when the proxy is done with it; its client may have gone before."""
+        while self.proxy.admission.inflight:
+            await asyncio.sleep(0.01)
+        return await self.call()
 
     def blocking_sdk(self) -> OpenAI:
         """The synchronous client; use it in a thread."""

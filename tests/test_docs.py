@@ -71,7 +71,7 @@ SAID = {
     "terminal": (r"ready to serve", r" ok +length → small", r'"decision":'),
     "metrics": (r"hullspeed_build_info\{",),
     "operating": (r'"ready"', r"ready to serve"),
-    "security": (r"refused, as it should be", r"\n401\n200\n"),
+    "security": (r"refused, as it should be", r"\n401\n200\n", r"client key: 401", r"admin key: 200"),
 }
 """What a page's commands must have printed."""
 

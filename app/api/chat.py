@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from typing import Protocol
 from urllib.parse import unquote
 
@@ -12,6 +13,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from app.api.guard import Checks, credential
 from app.core.errors import HullspeedError, TooLarge
+from app.gateway.admission import Stopping
 from app.gateway.call import OpenCall, RequestHead
 from app.gateway.dialects.base import Dialect
 from app.gateway.flow import Client, Gateway
@@ -27,16 +29,13 @@ class ClientGone(Exception):
     """The client closed the connection before its request was complete."""
 
 
-class Stopping(HullspeedError):
-    """The server stops and cannot wait any longer for a model."""
+class Started(Client, Protocol):
+    """A client that tells whether its reply has begun."""
 
-    status, type, code = 503, "server_error", "stopping"
-
-    def __init__(self) -> None:
-        super().__init__("The proxy stops; ask again, another one may be up already.", retry_after=1.0)
+    started: bool
 
 
-class Connected(Client, Protocol):
+class Connected(Started, Protocol):
     """A client whose connection tells when it is lost."""
 
     leaves: bool
@@ -49,6 +48,7 @@ class AsgiClient:
     def __init__(self, send: Send) -> None:
         self._send = send
         self.gone = False
+        self.started = False
 
     async def send(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
         await self._start(status, {**headers, "content-length": str(len(body))})
@@ -64,6 +64,7 @@ class AsgiClient:
         await self._send({"type": "http.response.body", "body": data})
 
     async def _start(self, status: int, headers: Mapping[str, str]) -> None:
+        self.started = True
         encoded = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
         await self._send({"type": "http.response.start", "status": status, "headers": encoded})
 
@@ -93,14 +94,15 @@ class CallEndpoint:
             return
         except ClientGone:
             return
-        if call.head.idempotency is None:
-            await self._serve(call, body, client, receive)
-            return
+        async with self._cut_off(call, client):
+            if call.head.idempotency is None:
+                await self._serve(call, body, client, receive)
+                return
 
-        async def serve(marked: Client) -> None:
-            await self._serve(call, body, marked, receive)
+            async def serve(marked: Client) -> None:
+                await self._serve(call, body, marked, receive)
 
-        await self.idempotency.serve(self.gateway, call, body, client, serve)
+            await self.idempotency.serve(self.gateway, call, body, client, serve)
 
     async def answer(self, headers: RawHeaders, body: bytes, client: Connected) -> None:
         """Serve a request that has come whole; who calls cancels this when the client is gone."""
@@ -110,21 +112,33 @@ class CallEndpoint:
         if len(body) > self.max_body_bytes:
             await self.gateway.reject(call, too_large(self.max_body_bytes), client)
             return
-        if call.head.idempotency is None:
-            await self.gateway.handle(call, body, client)
-            return
+        async with self._cut_off(call, client):
+            if call.head.idempotency is None:
+                await self.gateway.handle(call, body, client)
+                return
 
-        async def serve(marked: Client) -> None:
-            client.leaves = True
-            await self.gateway.handle(call, body, marked)
+            async def serve(marked: Client) -> None:
+                client.leaves = True
+                await self.gateway.handle(call, body, marked)
 
-        # Its reply is kept for a client that comes back for it.
-        client.leaves = False
-        await self.idempotency.serve(self.gateway, call, body, client, serve)
+            # Its reply is kept for a client that comes back for it.
+            client.leaves = False
+            await self.idempotency.serve(self.gateway, call, body, client, serve)
 
-    def stopping(self) -> bytes:
-        """The body of the reply to a call that is given up because the server stops."""
-        return self.dialect.error(Stopping())
+    @asynccontextmanager
+    async def _cut_off(self, call: OpenCall, client: Started) -> AsyncIterator[None]:
+        """Where the server stops before there is a reply, the client hears of it."""
+        try:
+            yield
+        except asyncio.CancelledError:
+            if client.gone or client.started:
+                raise
+            error = Stopping()
+            await client.send(error.status, self._error_headers(call, error), self.dialect.error(error))
+
+    def _error_headers(self, call: OpenCall, error: HullspeedError) -> dict[str, str]:
+        pause = {} if error.retry_after is None else {"retry-after": f"{error.retry_after:.0f}"}
+        return dict.fromkeys(self.dialect.id_headers, call.id) | {"content-type": "application/json"} | pause
 
     async def _admit(self, headers: RawHeaders, client: Client) -> OpenCall | None:
         """The call that a request begins; None where it has been answered: no key, or not the right one."""
@@ -133,9 +147,9 @@ class CallEndpoint:
             tag = self.guard.check(headers)
         except HullspeedError as error:
             # Not a call: whoever may not pass must not be able to write to the ledger.
-            ids = dict.fromkeys(self.dialect.id_headers, call.id) | {"content-type": "application/json"}
             asked = {"www-authenticate": "Bearer"} if error.status == 401 else {}
-            await client.send(error.status, {**ids, **asked}, self.dialect.error(error))
+            told = {**self._error_headers(call, error), **asked}
+            await client.send(error.status, told, self.dialect.error(error))
             return None
         if tag is not None and call.head.run is None:
             call.head = msgspec.structs.replace(call.head, run=tag[:LONGEST_TAG])
@@ -147,6 +161,8 @@ class CallEndpoint:
         try:
             await asyncio.wait((work, watch), return_when=asyncio.FIRST_COMPLETED)
             client.gone = not work.done()
+            if client.gone and self.gateway.read_on:
+                await asyncio.wait((work,), timeout=self.gateway.read_on)
         finally:
             # Also when the server itself cancels this request at the end of its patience.
             watch.cancel()

@@ -139,6 +139,8 @@ _OPERATIONS: dict[tuple[str, str], _Operation] = {
         "createScore", "Judge a call", "Score", ("400", "404", "413", "503"), success="201"
     ),
     ("head", "/"): _Operation("getPresence", "Whether somebody is there", "Text", media=(), is_open=True),
+    ("head", "/healthz"): _Operation("headHealth", "Whether the process is alive", "Text", media=(), is_open=True),
+    ("head", "/readyz"): _Operation("headReadiness", "Whether requests can be served", "Text", media=(), is_open=True),
     ("get", "/healthz"): _Operation("getHealth", "Whether the process is alive", "Health", is_open=True),
     ("get", "/readyz"): _Operation("getReadiness", "Whether requests can be served", "Readiness", is_open=True),
     ("get", "/metrics"): _Operation(
@@ -213,7 +215,7 @@ def _responses(operation: _Operation, *, has_key: bool) -> Json:
         statuses.add("401")
     for status in sorted(statuses):
         found[status] = {"$ref": f"#/components/responses/{_error_name(operation, status)}"}
-    if operation.id == "getReadiness":
+    if operation.id in ("getReadiness", "headReadiness"):
         found["503"] = {**found["200"], "description": "It drains, or no model is usable."}
     return found
 
@@ -237,14 +239,14 @@ def _error_name(operation: _Operation, status: str) -> str:
 
 
 def _reply_headers(operation: _Operation) -> Json:
-    names = _REPLY_HEADERS if operation.is_call else _ALWAYS[:1]
+    names = _REPLY_HEADERS if operation.is_call else _ALWAYS
     return {name: {"$ref": f"#/components/headers/{name}"} for name in names}
 
 
 _ALWAYS = ("x-request-id", "x-hullspeed-call-id")
 _REPLY_HEADERS = {
     "x-request-id": "Of this reply.",
-    "x-hullspeed-call-id": "The call's id in the ledger.",
+    "x-hullspeed-call-id": "The call's id in the ledger; where no model is asked, that of this reply.",
     "x-hullspeed-router": "The router that decided; `none` where the client named a model.",
     "x-hullspeed-model": "The model that answered.",
     "x-hullspeed-reason": "Why it was picked.",

@@ -26,11 +26,13 @@ def ops_api(metrics: Callable[[], Awaitable[bytes]], readiness: Callable[[], tup
         """Whoever comes with a browser wants the pages."""
         return Response(status_code=307, headers={"location": "/ui/"})
 
+    @api.head("/healthz")
     @api.get("/healthz")
     async def healthz() -> dict[str, str]:
         """The process is alive. Touches nothing."""
         return {"status": "ok"}
 
+    @api.head("/readyz")
     @api.get("/readyz")
     async def readyz(response: Response) -> dict[str, Any]:
         """Requests can be served. Fails while draining or without a usable model; not for Postgres, since calls are

@@ -1,4 +1,4 @@
-"""Every reply carries an `x-request-id`, whoever answers it."""
+"""Every reply carries `x-request-id` and `x-hullspeed-call-id`, whoever answers it."""
 
 from __future__ import annotations
 
@@ -6,9 +6,16 @@ import uuid_utils.compat as uuid
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+NAMES = ("x-request-id", "x-hullspeed-call-id")
+
+
+def new_ids() -> dict[str, str]:
+    """The headers of a reply that belongs to no call: one id of its own, a UUIDv7."""
+    return dict.fromkeys(NAMES, str(uuid.uuid7()))
+
 
 class RequestIds:
-    """Adds the header where an endpoint has not set its own. Plain ASGI: it costs no task and no copy."""
+    """Adds the headers where an endpoint has not set its own. Plain ASGI: it costs no task and no copy."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -21,8 +28,8 @@ class RequestIds:
         async def tagged(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(raw=message["headers"])
-                if "x-request-id" not in headers:
-                    headers["x-request-id"] = str(uuid.uuid7())
+                if NAMES[0] not in headers:
+                    headers.update(new_ids())
             await send(message)
 
         await self.app(scope, receive, tagged)

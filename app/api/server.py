@@ -17,11 +17,21 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from app.api.chat import CallEndpoint
+from app.api.request_ids import new_ids
+from app.core.errors import InvalidRequest
 
 log = logging.getLogger("hullspeed.server")
 
 MOST_BYTES = 1 << 20
 """Of a body that is taken the short way; a larger one is read under flow control."""
+
+
+class State(ServerState):
+    """What all connections know of their server."""
+
+    draining = False
+    """It stops: a connection ends with the reply that it waits for."""
+
 
 Find = Callable[[bytes], CallEndpoint | None]
 """The endpoint at a path, as it stands in the request line."""
@@ -41,6 +51,7 @@ class CallProtocol(HttpToolsProtocol):
         super().__init__(config, server_state, app_state, _loop)
         self._find = find
         self._idle_since: float | None = None
+        self._state = cast("State", server_state)
         self._default_headers: list[tuple[bytes, bytes]] | None = None
         self._default_lines = b""
 
@@ -55,14 +66,17 @@ class CallProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         endpoint = self._find(self.url) if self.parser.get_method() == b"POST" else None
         if endpoint is None or not self._is_plain():
-            url, headers = self.url, self.headers
+            url, headers, waits = self.url, self.headers, self.expect_100_continue
             super().on_message_begin()
-            self.url = url
+            self.url, self.expect_100_continue = url, waits
             self.headers.extend(headers)
             super().on_headers_complete()
+            if self._state.draining:
+                self.cycle.keep_alive = False
             return
         before: RequestResponseCycle | None = self.cycle
-        exchange = Exchange(self, endpoint, self.headers, keep_alive=self.parser.should_keep_alive())
+        keep_alive = self.parser.should_keep_alive() and not self._state.draining
+        exchange = Exchange(self, endpoint, self.headers, keep_alive=keep_alive)
         # uvicorn asks of a cycle no more than an exchange has.
         self.cycle = cast("RequestResponseCycle", exchange)
         if before is None or before.response_complete:
@@ -102,6 +116,19 @@ class CallProtocol(HttpToolsProtocol):
             cycle.may_begin()
         else:
             super()._start_asgi_task(cycle, app)
+
+    def send_400_response(self, msg: str) -> None:
+        """uvicorn's own reply to what is no HTTP, in the form of all other errors."""
+        before: RequestResponseCycle | None = self.cycle
+        if before is not None and not before.response_complete:
+            # Another reply is on its way, and nothing may be written into it.
+            self.transport.close()
+            return
+        body = InvalidRequest(f"{msg.rstrip('.')}: send HTTP/1.1.").envelope()
+        lines = "".join(f"{name}: {value}\r\n" for name, value in new_ids().items())
+        head = STATUS_LINE[400] + self.default_lines() + lines.encode() + b"content-type: application/json\r\n"
+        self.transport.write(head + b"content-length: %d\r\nconnection: close\r\n\r\n" % len(body) + body)
+        self.transport.close()
 
     # The connection.
 
@@ -209,9 +236,15 @@ class Exchange:
         if self.response_complete:
             return
         self.disconnected = True
-        if self.leaves and self._task is not None and not self._task.done():
+        task = self._task
+        if self.leaves and task is not None and not task.done():
             self.gone = True
-            self._task.cancel()
+            seconds = self._endpoint.gateway.read_on
+            if seconds:
+                ringing = self._protocol.loop.call_later(seconds, task.cancel)
+                task.add_done_callback(lambda _: ringing.cancel())
+            else:
+                task.cancel()
 
     def _begin(self) -> None:
         tasks = self._protocol.tasks
@@ -223,19 +256,12 @@ class Exchange:
         try:
             await self._endpoint.answer(self._headers, self.body, self)
         except asyncio.CancelledError:
+            # Its reply has begun and does not end: the client hears of that at least.
             if not self.gone:
-                await self._cut_off()
+                self._protocol.transport.close()
         except Exception:
             log.exception("an endpoint failed")
-            await self._cut_off()
-
-    async def _cut_off(self) -> None:
-        """The server stops, or failed, before there was a reply: the client hears of it, or of the end at least."""
-        if self.started:
             self._protocol.transport.close()
-        elif not self.disconnected:
-            self.keep_alive = False
-            await self.send(503, {"content-type": "application/json"}, self._endpoint.stopping())
 
     # As `gateway.flow.Client`.
 

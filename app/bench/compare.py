@@ -119,7 +119,7 @@ def compare(first: Finished, second: Finished, *, draws: int = 2000, seed: int =
     differs where the runs are not finished, not of the same items or not judged the same way, and where no router was
     asked at the same tradeoff in both.
     """
-    _check(first, second)
+    _check(first.run, second.run)
     plane = _Plane.of(first, second, draws, seed)
     notes: list[str] = []
     frame = _frame(first, second, notes)
@@ -145,12 +145,20 @@ def compare(first: Finished, second: Finished, *, draws: int = 2000, seed: int =
 # --------------------------------------------------------------------------------------------- what is refused
 
 
-def _check(first: Finished, second: Finished) -> None:
+def refused(first: RunRow, second: RunRow) -> str | None:
+    """Why the runs cannot be paired, as far as can be told without their results; None where they can."""
+    try:
+        _check(first, second)
+    except ConfigError as error:
+        return error.message
+    return None
+
+
+def _check(one: RunRow, other: RunRow) -> None:
     """Raise `ConfigError` where the runs cannot be paired."""
-    for side in (first, second):
-        if side.run.status != "done":
-            raise ConfigError(f"run {side.run.id} is not finished ({side.run.status}); the same command resumes it")
-    one, other = first.run, second.run
+    for run in (one, other):
+        if run.status != "done":
+            raise ConfigError(f"run {run.id} is not finished ({run.status}); the same command resumes it")
     if one.suite_digest != other.suite_digest:
         raise ConfigError(
             f"the runs cannot be compared: run {one.id} is of suite `{one.suite}` (digest {one.suite_digest[:12]}), "
@@ -390,7 +398,7 @@ def _notes(first: Finished, second: Finished) -> Iterator[str]:
     spec = first.run.spec, second.run.spec
     for name in sorted(spec[0].keys() | spec[1].keys()):
         values = [one.get(name) for one in spec]
-        if values[0] != values[1] and name not in ("routers", "tradeoffs"):
+        if values[0] != values[1] and name not in ("routers", "tradeoffs", "items"):
             yield f"The runs differ in {name}: {values[0]} and {values[1]}."
     ungraded = {row.item for side in (first, second) for row in side.rows if row.ungraded}
     if ungraded:

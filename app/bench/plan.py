@@ -285,7 +285,7 @@ class Plan:
             raise ConfigError(f"router `{spec.text}`: {error}", param="router") from None
 
     def spec(self, upstream: str) -> dict[str, Any]:
-        """What makes two runs the same run, as it is stored."""
+        """What makes two runs the same run, as it is stored; and how many items that comes to, for whoever watches."""
         # Only where there are some: runs of before are found by their spec as it was.
         embedding = {"embedding": self.suite.embedder} if self.suite.embedder else {}
         return embedding | {
@@ -297,4 +297,5 @@ class Plan:
             "quality": self.quality_source,
             "upstream": upstream,
             "split_by": str(self.split_by),
+            "items": len(self.rows),
         }

@@ -1,13 +1,16 @@
 """The report as one HTML file that needs no network: everything it shows and runs stands in it.
 
-The page forbids itself any request (its content security policy allows inline code and nothing else), so it can be
-mailed, archived or opened from a folder. All text goes through escaping: names of models, suites and routers are
-whatever somebody wrote into a file.
+The page forbids itself any request, and any script but the ones that it was made with: its content security policy
+names the digest of each. So it can be mailed, archived, opened from a folder or served beside other pages. All text
+goes through escaping: names of models, suites and routers are whatever somebody wrote into a file.
 """
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import html
+import re
 from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import Any, NamedTuple
@@ -33,6 +36,8 @@ from app.bench.render_categories import calibrations, categories
 from app.bench.render_shares import model_colours, percent, shares
 
 UNKNOWN = "–"
+SCRIPTS = "scripts-of-this-page"
+"""Stands in the policy until the scripts are known."""
 SERIES = ("#4269d0", "#ff725c", "#3ca951", "#a463f2", "#e0a100", "#2aa5a0", "#e8579a", "#9c6b4e", "#5c9ded", "#8a8f2a")
 """Colours of the routers: told apart on white and on black, in this order."""
 PLAIN = "var(--muted)"
@@ -48,7 +53,7 @@ def render_html(report: Report) -> str:
     coloured = _coloured(report)
     named = [(_label(report, router), router) for router in _asked(report)]
     colours = {router.router: colour for router, colour in coloured}
-    return (
+    page = (
         _environment()
         .get_template("report.html")
         .render(
@@ -76,8 +81,27 @@ def render_html(report: Report) -> str:
             plotly=Markup(get_plotlyjs()),  # noqa: S704 (the library itself, from the installed package)
             fitted=wording.FITTED,
             unknown=UNKNOWN,
+            scripts=SCRIPTS,
         )
     )
+    # A figure is data and runs nothing; the others have no attribute.
+    scripts = re.findall(r"<script>(.*?)</script>", page, re.DOTALL)
+    return page.replace(SCRIPTS, " ".join(f"'sha256-{_digest(script)}'" for script in scripts), 1)
+
+
+def policy_of(page: str) -> str:
+    """The content security policy that a page of `render_html` states; it stands at its beginning. Raises
+    `ValueError` where the text is none."""
+    found = re.search(r'http-equiv="Content-Security-Policy" content="([^"]+)"', page)
+    if found is None:
+        raise ValueError("not a report's page")
+    return found[1]
+
+
+def _digest(script: str) -> str:
+    """As browsers take it of the element's text (w3.org/TR/CSP3, 6.7.3.3), in which each line ends with LF."""
+    text = script.replace("\r\n", "\n").replace("\r", "\n")
+    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
 @cache

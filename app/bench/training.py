@@ -16,7 +16,7 @@ from app.bench.report import build_report
 from app.bench.scoring import score_router
 from app.bench.suite import Suite
 from routers import Outcomes, TrainableRouter
-from routers.card import Card, CardPoint
+from routers.card import Card, CardModel, CardPoint
 from routers.pool import known_cells
 
 TRADEOFFS = (0.0, *np.round(np.geomspace(0.002, 0.9, 23), 4).tolist(), 1.0)
@@ -106,5 +106,9 @@ def validated(
         points=tuple(
             CardPoint(setting.tradeoff, float(setting.quality.mean()), float(setting.cost.mean()))
             for setting in result.settings
+        ),
+        singles=tuple(
+            CardModel(single.model, single.quality, single.cost_per_1k / 1000)
+            for single in sorted(report.pool, key=lambda single: (single.cost_per_1k, single.model))
         ),
     )

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from app.bench.tradeoffs import DEFAULT_TRADEOFFS, parse_tradeoffs
 from app.cli import adopting, conform, imports, offpolicy, predictions, recording
 from app.cli.embedding import EmbeddingOption
 from app.cli.options import AllowCodeFlag, ConfigOption, DataDirOption, JsonFlag, run_async
-from app.cli.showing import CsvOption, HtmlOption, JsonFileOption, show, show_recording, to_terminal
+from app.cli.showing import CsvOption, HtmlOption, JsonFileOption, show, show_recording, to_terminal, write
 
 if TYPE_CHECKING:
     from app.bench.compare import Comparison
@@ -52,8 +53,6 @@ GraderOption = Annotated[
 FailUnderOption = Annotated[
     float | None, typer.Option("--fail-under", metavar="AIQ", help="Exit with 1 where a router's AIQ is below this.")
 ]
-DEFAULT_TRADEOFFS = "0,0.02,0.05,0.1,0.2,0.4,0.7,1"
-"""Denser near 0, where most of the way from the dearest models to the middle ones lies: c_ref is the dearest mean."""
 
 
 @app.command("list")
@@ -158,6 +157,10 @@ def run(
     max_cost: Annotated[float | None, typer.Option(help="Stop once this many USD are spent.")] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Spend money without asking.")] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Do not take up an unfinished run of the same plan.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what it would ask and what that may cost; do nothing.")
+    ] = False,
+    run_file: Annotated[Path | None, typer.Option(help="Write the run's id here as soon as there is one.")] = None,
     least: FailUnderOption = None,
     worse_than: Annotated[
         str | None,
@@ -170,7 +173,11 @@ def run(
     data_dir: DataDirOption = None,
 ) -> None:
     """Replay a suite through a running proxy over HTTP and score its routers."""
-    from app.cli.replay import Wanted, replay
+    import asyncio
+
+    import msgspec
+
+    from app.cli.replay import Wanted, rehearse, replay, stoppable
 
     plan = _plan(
         suite, router, tradeoffs, split, split_by, seed, limit, grader, allow_code, data_dir, remote=url is not None
@@ -188,8 +195,20 @@ def run(
         data_dir=data_dir,
         quiet=to_terminal(json_file) or to_terminal(csv_file),
         embedder=embedder,
+        run_file=run_file,
     )
-    made = run_async(replay(wanted))
+    if dry_run:
+        estimate = run_async(rehearse(wanted))
+        if json_file is None:
+            typer.echo(estimate.in_words())
+        else:
+            write(json_file, msgspec.json.encode(estimate).decode() + "\n")
+        return
+    try:
+        made = run_async(stoppable(replay(wanted)))
+    except (asyncio.CancelledError, KeyboardInterrupt):
+        typer.echo("hullspeed: interrupted; what is done is kept, and the same command goes on from there", err=True)
+        raise typer.Exit(130) from None
     show(made, json_file, output, csv_file)
     _gate(made, least)
     if worse_than is not None:
@@ -310,9 +329,9 @@ def _plan(
 
     specs = tuple(RouterSpec.parse(text) for text in routers)
     try:
-        values = tuple(float(text) for text in tradeoffs.split(","))
-    except ValueError:
-        raise ConfigError(f"--tradeoffs {tradeoffs!r} is not a comma-separated list of numbers") from None
+        values = parse_tradeoffs(tradeoffs)
+    except ConfigError as error:
+        raise ConfigError(f"--tradeoffs: {error.message}") from None
 
     async def work() -> Suite:
         async with open_database(settings=settings) as database:

@@ -212,7 +212,8 @@ def _print_call(console: Console, found: LoggedCall, *, text: bool) -> None:
     if call.attempts:
         table = looks.table("Attempts", ["model", "outcome", "why"], ["began", "took", "first token", "cost"])
         for attempt in call.attempts:
-            why = Text(attempt.error or attempt.finish_reason or "")
+            unsent = "" if attempt.sent else "the request had not gone out"
+            why = Text(attempt.error or attempt.finish_reason or unsent)
             times = [formats.seconds(time) for time in (attempt.offset, attempt.latency, attempt.time_to_first_token)]
             table.add_row(
                 attempt.model,

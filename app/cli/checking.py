@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
+from app.gateway.keys import Key, key_state
+
 if TYPE_CHECKING:
     from app.core.settings import Settings
     from app.gateway.catalog import Model
     from app.gateway.decide import RouterEntry
     from app.main import Proxy
-
-Key = Literal["set", "missing", "not needed", "looked up by litellm"]
 
 
 class CheckedModel(msgspec.Struct, frozen=True, kw_only=True):
@@ -91,10 +91,11 @@ async def look(settings: Settings) -> Checked:
     """Look at everything; nothing is called, bound for longer than a moment, or made."""
     from app.core.config import Config, load_config
     from app.core.errors import ConfigError
+    from app.core.settings import unknown_variables
     from app.main import Proxy
 
     problems: list[str] = []
-    warnings: list[str] = []
+    warnings = unknown_variables()
     file, proxy = Config(), None
     try:
         file = load_config(settings.config) if settings.config else file
@@ -169,7 +170,7 @@ def _model(model: Model, routed: bool) -> CheckedModel:
         target=model.target,
         upstream=model.upstream,
         provider=model.provider,
-        key=_key(model),
+        key=key_state(model),
         key_name=model.key_name,
         input_usd_per_million=None if price is None else float(price.input * million),
         output_usd_per_million=None if price is None else float(price.output * million),
@@ -177,19 +178,6 @@ def _model(model: Model, routed: bool) -> CheckedModel:
         capabilities=None if model.capabilities is None else sorted(model.capabilities),
         routed=routed,
     )
-
-
-KEYLESS = ("hosted_vllm", "lm_studio", "openai_like")
-
-
-def _key(model: Model) -> Key:
-    if model.api_key is not None:
-        return "set"
-    if model.upstream == "direct":
-        return "not needed" if model.provider in KEYLESS else "missing"
-    if model.key_name is not None and os.environ.get(model.key_name):
-        return "set"
-    return "missing" if model.provider == "anthropic" else "looked up by litellm"
 
 
 def _router(proxy: Proxy, entry: RouterEntry) -> CheckedRouter:

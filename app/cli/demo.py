@@ -121,7 +121,7 @@ reply = client.chat.completions.create(
 )
 print(reply.model, "says:", reply.choices[0].message.content)
 
-Every call: {url}/v1/calls    Metrics: {url}/metrics
+Look at it: {url}/ui/    Every call: {url}/v1/calls    Metrics: {url}/metrics
 """
     )
     stop = asyncio.Event()

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from app.core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from routers import Candidate
 
 
 async def listed_models(url: str, key: str | None) -> dict[str, Any]:
@@ -23,3 +26,12 @@ async def listed_models(url: str, key: str | None) -> dict[str, Any]:
         return {entry["id"]: entry for entry in reply.json()["data"]}
     except (ValueError, KeyError, TypeError):
         raise ConfigError(f"--url {url}: what answers there is no Hullspeed proxy", param="url") from None
+
+
+def candidate_of(listed: dict[str, Any]) -> Candidate:
+    """A listed model with its prices, for an estimate."""
+    from routers import Candidate
+
+    price = listed.get("pricing") or {}
+    rates = [None if price.get(kind) is None else float(price[kind]) for kind in ("prompt", "completion")]
+    return Candidate(str(listed["id"]), input_price=rates[0], output_price=rates[1])

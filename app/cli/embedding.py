@@ -74,7 +74,8 @@ def embedded(suite: Suite, text: str | None, settings: Settings) -> tuple[Suite,
 
     config = load_config(settings.config) if settings.config else Config()
     catalog = catalog_from_config(config) if config.model_list else catalog_from_environment()
-    upstreams: dict[str, Upstream] = {"direct": DirectUpstream(), "litellm": LitellmUpstream()}
+    direct = DirectUpstream()
+    upstreams: dict[str, Upstream] = {"direct": direct, "litellm": LitellmUpstream(direct)}
     routing = config.routing.model_copy(update={"embedding": parse(text, len(suite.items))})
     fleet = Fleet(catalog, HealthRules(routing.allowed_fails, routing.cooldown))
     embedder = build_embedder(routing, catalog, upstreams, fleet, Path.cwd() / "here")

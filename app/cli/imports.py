@@ -56,6 +56,22 @@ def outcomes(
     )
 
 
+@app.command("bundled")
+def bundled(
+    name: Annotated[str, typer.Argument(help="basics or tuning.")] = "basics",
+    replace: ReplaceFlag = False,
+    data_dir: DataDirOption = None,
+) -> None:
+    """A suite that comes with Hullspeed; commands that name it put it there by themselves."""
+    from app.bench import bundled as ours
+    from app.bench.importers import Imported
+    from app.core.errors import ConfigError
+
+    if name not in ours.NAMES:
+        raise ConfigError(f"no suite that comes with Hullspeed is called `{name}`: use {' or '.join(ours.NAMES)}")
+    _keep(lambda: Imported(ours.load(name)), data_dir, replace=replace)
+
+
 @app.command("items")
 def items(
     file: Annotated[Path, typer.Argument(help="JSON lines or CSV: id, category, input, target, grader.")],

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from app.cli.elsewhere import listed_models
+from app.cli.elsewhere import candidate_of, listed_models
 from app.cli.options import AllowCodeFlag, ConfigOption, DataDirOption, run_async
 from app.cli.spending import ask_to_spend
 
@@ -253,7 +253,7 @@ async def _asked_proxy(
             )
         if kinds - {"recorded", "simulated"}:
             tasks = await remaining(database, plan, url)
-            _ask(plan, tasks, {model: _candidate(listed[model]) for model in models}, cap, yes=yes)
+            _ask(plan, tasks, {model: candidate_of(listed[model]) for model in models}, cap, yes=yes)
         yield _Asked(Target(url, url, known_pool=False, api_key=key), "simulated" in kinds)
         return
     proxy = Proxy(settings, load_config(settings.config) if settings.config else Config(), database=database)
@@ -285,14 +285,6 @@ def _check_models(models: Sequence[str], known: Any, where: str) -> None:
     for model in models:
         if model not in there:
             raise ConfigError(f"{where} has no model `{model}`; it has {', '.join(there)}", param="models")
-
-
-def _candidate(listed: dict[str, Any]) -> Candidate:
-    from routers import Candidate
-
-    price = listed.get("pricing") or {}
-    rates = [None if price.get(kind) is None else float(price[kind]) for kind in ("prompt", "completion")]
-    return Candidate(str(listed["id"]), input_price=rates[0], output_price=rates[1])
 
 
 async def _show_recording(

@@ -40,7 +40,7 @@ def serve(
     """Serve the OpenAI-compatible proxy until it is told to stop."""
     _start_swiftly()
     from app.core.logs import configure_logging
-    from app.core.settings import load_settings
+    from app.core.settings import load_settings, unknown_variables
     from app.main import bind
     from app.main import serve as run
 
@@ -48,7 +48,7 @@ def serve(
     configure_logging(settings.log_level, settings.log_format)
     make = partial(_proxy, settings, recorded)
     proxy = make(None, None)
-    for warning in proxy.config.warnings:
+    for warning in (*unknown_variables(), *proxy.config.warnings):
         typer.echo(f"warning: {warning}", err=True)
     if settings.workers > 1:
         raise typer.Exit(_supervise(settings, proxy, make))
@@ -124,7 +124,7 @@ async def _recorded(settings: Settings, file: Config, name: str, shared: Shared 
 
 def _greet(proxy: Proxy, url: str) -> None:
     """What somebody who has just started it wants to know."""
-    from app.cli.checking import KEYLESS
+    from app.gateway.keys import KEYLESS
 
     default = proxy.decider.rules.default
     untrained = "" if default in proxy.config.routing.routers else " (untrained; see `hullspeed train`)"
@@ -135,6 +135,7 @@ def _greet(proxy: Proxy, url: str) -> None:
         f"Hullspeed serves on {url}/v1 ({key})",
         f"  models   {len(names)} from {proxy.catalog.source}: {_some(names)}",
         f"  auto     router `{default}`{untrained}; others: {_some(routers)}",
+        f"  pages    {url}/ui/",
         f"  ledger   {proxy.database.describe()}",
         f"  metrics  {url}/metrics",
         *([f"  workers  {proxy.settings.workers}"] if proxy.settings.workers > 1 else []),

@@ -43,7 +43,8 @@ def stats(
     from app.cli.recording import parse_time
     from app.cli.store import open_database
     from app.store.queries.grouped import grouped_calls
-    from app.store.queries.overview import StatsFilter, overview
+    from app.store.queries.overview import overview
+    from app.store.queries.periods import StatsFilter
 
     now = datetime.now(UTC)
     first = now - timedelta(days=1) if since is None else parse_time(since, now, "--since")

@@ -127,6 +127,12 @@ class Reply:
         return "".join(self.texts.get(0, []))
 
     @property
+    def told(self) -> str:
+        """The text, and the error behind it where there is one. Raises `Broken`."""
+        ended = "" if self.complete else " … (cut off)"
+        return f"{self.text}{f' … {self.error}' if self.error else ended}"
+
+    @property
     def texts(self) -> dict[int, list[str]]:
         """Pieces of text by choice."""
         found: dict[int, list[str]] = {}

@@ -17,7 +17,7 @@ UPSTREAM_KEY = "sk-conform-planted-4f1c9a7e2b"
 KEY = "sk-conform-client"
 """The key that the printed configurations ask of clients."""
 RETRIES = 2
-STREAM_SECONDS = 9.0
+STREAM_SECONDS = 14.0
 """Longest whole stream, as the printed configuration sets it."""
 
 

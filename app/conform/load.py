@@ -56,7 +56,7 @@ async def calls_do_not_mix(case: Case) -> str:
         reply = await case.ask(f"I am number {place}", stream=place % 2 == 0)
         expect(reply.status == 200, f"status {reply.status}: {reply.body[:100]!r}")
         wanted = f"Echo: I am number {place} {reply.nonce}"
-        return "" if reply.text == wanted else f"{reply.text!r} instead of {wanted!r}"
+        return "" if reply.text == wanted else f"{reply.told!r} instead of {wanted!r}"
 
     mixed = [wrong for wrong in await asyncio.gather(*map(one, range(CROWD))) if wrong]
     expect(not mixed, f"{len(mixed)} of {CROWD}: {mixed[:1]}")

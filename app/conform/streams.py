@@ -58,8 +58,8 @@ def _wire(name: str, wire: Wire) -> None:
         case.says(Answer(ODD, chunks=5, wire=wire))
         reply = await case.stream()
         expect(reply.status == 200, f"status {reply.status}: {reply.body[:100]!r}")
-        expect(reply.text == ODD, f"{reply.text!r} instead of {ODD!r}")
-        expect(reply.done, "no [DONE]")
+        expect(reply.text == ODD, f"{reply.told!r} instead of {ODD!r}")
+        expect(reply.done, f"no [DONE], but {reply.told!r}")
         return "the text came through letter by letter, then [DONE]"
 
 

@@ -10,15 +10,16 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from decimal import Decimal
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SecretStr, ValidationError, model_validator
 
 from app.core.errors import ConfigError
-from app.core.litellm_sections import LitellmSections, unused_settings
+from app.core.litellm_sections import IDLE_SECONDS, LitellmSections, unused_settings
 from app.core.yaml_file import Document, Key, read_document
 
 Rate = Annotated[Decimal, Field(ge=0)]
@@ -55,7 +56,7 @@ class LitellmParams(Rates):
     timeout: Annotated[float, Field(gt=0)] | None = None
     """Seconds for a whole call."""
     stream_timeout: Annotated[float, Field(gt=0)] | None = None
-    """Seconds until the first token of a stream."""
+    """Seconds until the first token of a stream, and between two chunks."""
     max_parallel_requests: Annotated[int, Field(gt=0)] | None = None
     """Most calls at once."""
     rpm: Annotated[int, Field(gt=0)] | None = None
@@ -187,14 +188,14 @@ class RoutingConfig(BaseModel):
     """Seconds for a whole stream."""
     first_token_timeout: Annotated[float, Field(gt=0)] = 300.0
     """Seconds until the first token of a stream; models that reason think for long before it."""
-    idle_timeout: Annotated[float, Field(gt=0)] = 60.0
+    idle_timeout: Annotated[float, Field(gt=0)] = IDLE_SECONDS
     """Seconds between two chunks of a stream, after the first token."""
     retries: Annotated[int, Field(ge=0)] = 2
     """Further rounds over a call's models where all failed for passing reasons; falling back comes first."""
     retry_seconds: Annotated[float, Field(gt=0)] = 60.0
     """After this time no model is called any more for a call."""
     retry_budget: Annotated[float, Field(ge=0, le=1)] = 0.2
-    """Retries as a share of the calls of the last seconds: retries cannot make an outage worse."""
+    """Retries as a share of the calls of the last seconds, beside a few a second: they cannot make an outage worse."""
     longest_pause: Annotated[float, Field(ge=0)] = 10.0
     """Seconds; an upstream that asks for a longer pause before a retry is not waited for."""
     allowed_fails: Annotated[int, Field(ge=0)] = 3
@@ -204,7 +205,10 @@ class RoutingConfig(BaseModel):
     max_inflight: Annotated[int, Field(gt=0)] = 1000
     """Most calls at once; as many more wait for `queue_seconds`, and others get 503 with `retry-after`."""
     queue_seconds: Annotated[float, Field(ge=0)] = 1.0
-    """Seconds a call waits for a place."""
+    """Seconds a call waits for a place, here or at a model that has reached its own cap."""
+    read_on_seconds: Annotated[float, Field(ge=0)] = 0.0
+    """Seconds for which a model is read on after its client has gone, so that its usage is known; 0: it is stopped at
+    once, and the usage estimated."""
     routers: dict[str, RouterConfig] = {}
     """Routers by the name behind `auto/`."""
     embedding: EmbeddingConfig | None = None
@@ -243,7 +247,25 @@ class Config(LitellmSections):
     files: tuple[Path, ...] = ()
     """That file and those it includes."""
     warnings: tuple[str, ...] = ()
-    """What was read and not used, in one sentence."""
+    """What was read and not used, in one sentence; what was passed on though nobody knows it, in another."""
+    _document: Document | None = PrivateAttr(None)
+
+    @contextmanager
+    def locating(self) -> Iterator[None]:
+        """Errors inside that are about something in the file say where that stands."""
+        try:
+            yield
+        except ConfigError as error:
+            key: Key = error.key or tuple((error.param or "").split("."))
+            if self._document is None or key[0] not in self._document.data:
+                raise
+            found = ConfigError(f"{self._document.place(key)}: {error.message}", param=error.param)
+            raise found from None
+
+    def section_of(self, key: str) -> str:
+        """Which of litellm's sections has a key that may stand in two of them."""
+        data = {} if self._document is None else self._document.data
+        return next((name for name in ("router_settings", "litellm_settings") if key in (data.get(name) or ())), key)
 
 
 LITELLM_SECTIONS = frozenset(
@@ -269,9 +291,11 @@ def load_config(path: Path, environ: Mapping[str, str] = os.environ) -> Config:
         "routing": routing,
         "source": path.absolute(),
         "files": tuple(file.absolute() for file in document.files),
-        "warnings": tuple(_unused(config, document)),
+        "warnings": (*_unused(config, document), *_unknown(config, document)),
     }
-    return config.model_copy(update=update)
+    config = config.model_copy(update=update)
+    config._document = document
+    return config
 
 
 def _fill(document: Document, environ: Mapping[str, str]) -> None:
@@ -356,6 +380,11 @@ def _unused(config: Config, document: Document) -> Iterator[str]:
     ]
     ignored += [(found, tuple(found.partition(" ")[0].split(".", 1))) for found in unused_settings(data)]
     for index, entry in enumerate(config.model_list):
+        place = ("model_list", index)
+        ignored += [(f"model_list.{key}", (*place, key))
+                    for key in data["model_list"][index] if key not in ModelEntry.model_fields]  # fmt: skip
+        ignored += [(f"model_list.model_info.{key}", (*place, "model_info", key))
+                    for key in entry.model_info.model_extra or {}]  # fmt: skip
         ignored += [(f"model_list.litellm_params.{key}", ("model_list", index, "litellm_params", key))
                     for key in (entry.litellm_params.model_extra or {}) if key in UNUSED_PARAMS]  # fmt: skip
     names = [entry.model_name for entry in config.model_list] + list(config.router_settings.model_group_alias)
@@ -370,3 +399,33 @@ def _unused(config: Config, document: Document) -> Iterator[str]:
             lines.setdefault(what, []).append(document.place(where).removeprefix(f"{document.files[0]}, "))
         listed = [f"{what} ({', '.join(places)})" for what, places in sorted(lines.items())]
         yield f"{document.files[0]}: not used by Hullspeed: {'; '.join(listed)}"
+
+
+PROVIDERS_OWN = ("aws_", "azure_", "vertex_", "watsonx_", "sagemaker_", "databricks_", "oci_", "s3_")
+"""Beginnings of parameters that are for one provider."""
+PASSED = frozenset(
+    {"api_version", "region_name", "temperature", "top_p", "top_k", "min_p", "n", "max_tokens", "max_completion_tokens",
+     "stop", "seed", "user", "presence_penalty", "frequency_penalty", "repetition_penalty", "logit_bias", "logprobs",
+     "top_logprobs", "response_format", "reasoning_effort", "reasoning", "thinking", "verbosity", "modalities", "audio",
+     "prediction", "service_tier", "parallel_tool_calls", "tools", "tool_choice", "functions", "function_call",
+     "metadata", "store", "stream_options", "safety_identifier", "prompt_cache_key", "prompt_cache_retention",
+     "extra_body", "extra_query", "allowed_openai_params", "web_search_options", "dimensions", "encoding_format",
+     "input_type", "safety_settings", "guardrails", "provider", "models", "transforms", "route", "plugins",
+     "hf_model_name", "cache_control_injection_points", "keep_alive", "num_ctx", "chat_template_kwargs", "guided_json"}
+)  # fmt: skip
+"""Parameters that providers are known to take."""
+
+
+def _unknown(config: Config, document: Document) -> Iterator[str]:
+    """One sentence that lists the keys of `litellm_params` that go to the provider though nobody here knows them."""
+    found = []
+    for index, entry in enumerate(config.model_list):
+        for key in entry.litellm_params.model_extra or {}:
+            if key in PASSED or key in UNUSED_PARAMS or key.startswith(PROVIDERS_OWN):
+                continue
+            near = difflib.get_close_matches(key, LitellmParams.model_fields, n=1, cutoff=0.75)
+            hint = f"; did you mean `{near[0]}`?" if near else ""
+            place = document.place(("model_list", index, "litellm_params", key)).removeprefix(f"{document.files[0]}, ")
+            found.append(f"model_list.litellm_params.{key} ({place}{hint})")
+    if found:
+        yield f"{document.files[0]}: not known, and sent to the provider with every request: {'; '.join(found)}"

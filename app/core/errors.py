@@ -7,6 +7,8 @@ what is wrong and how to put it right, and never holds a secret.
 
 from __future__ import annotations
 
+from typing import Self
+
 import msgspec
 
 
@@ -61,6 +63,13 @@ class ConfigError(HullspeedError):
     """A setting, config file, command-line argument or input file is wrong; nothing was done."""
 
     type, code = "config_error", "config_error"
+    key: tuple[str | int, ...] | None = None
+    """Where in the config file the fault stands, where `param` does not say it."""
+
+    def at(self, *key: str | int) -> Self:
+        """The same error, about what stands there."""
+        self.key = key
+        return self
 
 
 class StoreUnavailable(HullspeedError):

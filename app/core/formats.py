@@ -32,6 +32,8 @@ def share(part: float, whole: float) -> str:
         return "–"
     if not part:
         return "0%"
+    if abs(part / whole) < 0.0005:
+        return "<0.1%"
     return f"{part / whole:.1%}" if part / whole < 0.0995 else f"{part / whole:.0%}"
 
 
@@ -41,12 +43,14 @@ def count(value: int | None) -> str:
 
 
 def short_count(value: int | None) -> str:
-    """Tokens, as windows are spoken of: 128k, 1.0M; `–` where unknown."""
+    """Tokens, as windows are spoken of: 128k, 1.0M, 2.5B; `–` where unknown."""
     if value is None:
         return "–"
     if value < 10_000:
         return f"{value}"
-    return f"{value / 1000:.0f}k" if value < 1_000_000 else f"{value / 1e6:.1f}M"
+    if value < 1_000_000:
+        return f"{value / 1000:.0f}k"
+    return f"{value / 1e6:.1f}M" if value < 1e9 else f"{value / 1e9:.1f}B"
 
 
 def cut(text: str, width: int) -> str:

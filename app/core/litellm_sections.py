@@ -11,6 +11,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 
+IDLE_SECONDS = 60.0
+"""Between two chunks of a stream, where nothing is said."""
 Seconds = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(gt=0)]
 
@@ -55,7 +57,7 @@ class RouterSettings(BaseModel):
 
     timeout: Seconds | None = None
     stream_timeout: Seconds | None = None
-    """Until the first token of a stream."""
+    """Until the first token of a stream, and between two chunks."""
     num_retries: Annotated[int, Field(ge=0)] | None = None
     allowed_fails: Annotated[int, Field(ge=0)] | None = None
     cooldown_time: Seconds | None = None
@@ -136,6 +138,8 @@ class LitellmSections(BaseModel):
         said = {
             "timeout": module.request_timeout or router.timeout,
             "first_token_timeout": router.stream_timeout,
+            # litellm hands it to its HTTP client, which waits no longer between two chunks either.
+            "idle_timeout": router.stream_timeout and min(router.stream_timeout, IDLE_SECONDS),
             "retries": _first(router.num_retries, module.num_retries),
             "allowed_fails": _first(router.allowed_fails, module.allowed_fails),
             "cooldown": router.cooldown_time or module.cooldown_time,

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 import ipaddress
+import os
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -91,3 +94,18 @@ def load_settings(**overrides: Any) -> Settings:
         name = str(first["loc"][0])
         variable = name if name.isupper() else f"HULLSPEED_{name.upper()}"
         raise ConfigError(f"{variable}: {first['msg']}", param=variable) from None
+
+
+OF_OTHERS = frozenset({"HULLSPEED_BASE_URL"})
+"""Set for harnesses that ask a proxy (inspect_ai's `openai-api/hullspeed/…`), not for one."""
+
+
+def unknown_variables(environ: Mapping[str, str] = os.environ) -> list[str]:
+    """A sentence for each variable `HULLSPEED_*` that is none of the settings: most likely one that was mistyped."""
+    known = [f"HULLSPEED_{name.upper()}" for name in Settings.model_fields]
+    found = []
+    for name in sorted(environ):
+        if name.startswith("HULLSPEED_") and name not in known and name not in OF_OTHERS:
+            near = difflib.get_close_matches(name, known, n=1)
+            found.append(f"{name} is not known" + (f"; did you mean {near[0]}?" if near else ""))
+    return found

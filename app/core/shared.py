@@ -22,11 +22,11 @@ import os
 import tempfile
 import weakref
 
-FAILS, TRIALS, BACK_AT, TRYING, REQUESTS, TOKENS = range(6)
+FAILS, TRIALS, BACK_AT, TRYING, REQUESTS, TOKENS, SINCE = range(7)
 """The cells of a place that all workers write: failures in a row, trials that failed, when it is tried again (0: not
 set aside), the number of the worker that tries it plus one (0: nobody), when the bucket of requests and the one of
-tokens is full again."""
-_SHARED = 6
+tokens is full again, since when it is set aside (0: it is not)."""
+_SHARED = 7
 PLACES = 4096
 """Deployments that are known to all workers; further ones are known to each worker alone."""
 _BYTES = 8

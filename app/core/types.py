@@ -65,6 +65,9 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     """Snapshot of the rates the cost was computed with; None where the upstream itself stated the cost."""
     finish_reason: str | None = None
     error: str | None = None
+    sent: bool = True
+    """Whether the request was given to the network whole: each upstream has seen as many requests as there are attempts
+    with `sent` at it. Where litellm has no way to tell, it counts as sent."""
 
 
 class RankedModel(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -100,8 +100,13 @@ def _read(path: Path, named: str) -> tuple[dict[str, Any], dict[Key, str]]:
         data = {}
     if not isinstance(data, dict):
         raise ConfigError(f"{path}, line 1: the file must hold keys and values, not a {type(data).__name__}")
-    lines = _lines(node) if node is not None else ()
-    return data, {key: f"{path}, line {line}" for key, line in lines}
+    lines: dict[Key, int] = {}
+    for key, line in _lines(node) if node is not None else ():
+        if key and lines.get(key, line) != line:
+            name = ".".join(map(str, key))
+            raise ConfigError(f"{path}, line {line}: `{name}` stands on line {lines[key]} already", param=name)
+        lines[key] = line
+    return data, {key: f"{path}, line {line}" for key, line in lines.items()}
 
 
 def _lines(node: yaml.Node, path: Key = ()) -> Iterator[tuple[Key, int]]:

@@ -23,6 +23,15 @@ class Overloaded(HullspeedError):
         )
 
 
+class Stopping(HullspeedError):
+    """The server stops: it takes no new call, or cannot wait any longer for one that it has."""
+
+    status, type, code = 503, "server_error", "stopping"
+
+    def __init__(self) -> None:
+        super().__init__("The proxy stops; ask again, another one may be up already.", retry_after=1.0)
+
+
 class Admission:
     """`limit` calls at once; as many more wait at most `patience` seconds, first come, first served.
 
@@ -32,6 +41,8 @@ class Admission:
     def __init__(self, limit: int, patience: float, shared: Shared | None = None) -> None:
         self.limit = limit
         self.patience = patience
+        self.closed = False
+        """No call is taken any more: the server drains."""
         shared = shared or Shared()
         self._inflight, self._queued = shared.inflight, shared.waiting
         self._is_alone = shared.workers == 1
@@ -44,7 +55,9 @@ class Admission:
         return self._inflight.total
 
     async def enter(self) -> None:
-        """Take a place. Raises `Overloaded`."""
+        """Take a place. Raises `Overloaded`, `Stopping`."""
+        if self.closed:
+            raise Stopping
         nobody_waits = not self._waiting and (self._is_alone or not self._queued.total)
         if nobody_waits and self._inflight.total < self.limit:
             self._inflight.add(1)

@@ -10,7 +10,7 @@ import asyncio
 import re
 from collections.abc import AsyncGenerator, Awaitable, Callable, Container, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from time import perf_counter
 from typing import TypeVar, cast
@@ -87,11 +87,17 @@ class OpenAttempt:
         self._usage: Usage | None = None
         self._stated_cost: Decimal | None = None
         self._upstream_model: str | None = None
+        self._begun = False
+        self._ends: dict[int, str | None] | None = None
+        """How each choice ended, once there is another than the first."""
         self._closed = False
 
     def read(self, data: bytes) -> tuple[Reading, Fields]:
         """Read a completion or a chunk and note what it says. Raises `UpstreamError` where it is none."""
         try:
+            if not data.isascii():
+                # What is passed on as it came is not looked into otherwise.
+                data.decode()
             reply, fields = self._read(data)
         except (msgspec.DecodeError, UnicodeDecodeError):
             raise broken_reply(self.model, "not the JSON of a chat completion") from None
@@ -103,9 +109,26 @@ class OpenAttempt:
             # Several chunks may carry usage, each with the totals so far: the last one counts.
             self._usage, self._stated_cost = found
         self._upstream_model = reply.model or self._upstream_model
-        self.finish_reason = reply.finish_reason or self.finish_reason
+        if self._ends is None and not reply.has_several:
+            self._begun = True
+            self.finish_reason = reply.finish_reason or self.finish_reason
+        else:
+            self._note(reply)
         self._characters += len(reply.text)
         return reply, fields
+
+    def _note(self, reply: Reading) -> None:
+        """Of a reply with several choices: how each of them ended."""
+        if self._ends is None:
+            self._ends = {0: self.finish_reason} if self._begun else {}
+        for index, reason in reply.ends:
+            self._ends[index] = reason or self._ends.get(index)
+        self.finish_reason = next((reason for _, reason in sorted(self._ends.items()) if reason), None)
+
+    @property
+    def is_finished(self) -> bool:
+        """Every choice that was begun has said how it ended."""
+        return self.finish_reason is not None and (self._ends is None or None not in self._ends.values())
 
     def saw_content(self) -> None:
         """The first content has come."""
@@ -120,8 +143,8 @@ class OpenAttempt:
         asked = self.call.asked
         return estimate(0 if asked is None else text_length(asked.chat.messages), self._characters)
 
-    def close(self, outcome: AttemptOutcome, error: UpstreamError | None = None) -> Attempt:
-        """Freeze the attempt and put it on the call's list."""
+    def close(self, outcome: AttemptOutcome, error: UpstreamError | None = None, *, sent: bool = True) -> Attempt:
+        """Freeze the attempt and put it on the call's list. `sent`: the request has gone out."""
         assert not self._closed
         self._closed = True
         # An error before the first token is not billed by any provider we know; a reply, or a part of one, is.
@@ -145,6 +168,7 @@ class OpenAttempt:
             price=price,
             finish_reason=self.finish_reason,
             error=error.message if error else None,
+            sent=sent,
         )
         self.call.attempts.append(attempt)
         self._judge(attempt, error)
@@ -187,6 +211,27 @@ class StreamAnswer(msgspec.Struct, frozen=True):
     """Every chunk from the beginning, those together that came together. Raises `UpstreamError` where the stream breaks
     off."""
     headers: Mapping[str, str]
+
+
+@dataclass(slots=True)
+class _Walk:
+    """How far a call has come down its ranking."""
+
+    waiting: list[str]
+    """Models to be asked in the next round."""
+    rounds: int
+    """Retries that there may be."""
+    queue: float
+    """Seconds that it may still wait for a place."""
+    number: int = 0
+    too_small: int = 0
+    """The largest window that was too small for the prompt."""
+    failure: UpstreamError | None = None
+    passing: list[str] = field(default_factory=list)
+    """Models of this round that may do better a little later, with the pause that each asked for."""
+    pauses: list[float] = field(default_factory=list)
+    full: list[str] = field(default_factory=list)
+    """Those of them that were not asked, as all their places were taken."""
 
 
 class Attempts:
@@ -253,54 +298,70 @@ class Attempts:
                     raise
         except TimeoutError:
             raise timed_out(attempt.model, patience) from None
-        idle = min(self.limits.idle, request.timeout)
+        idle = min(self.limits.idle, request.timeout, attempt.model.first_token_timeout or request.timeout)
         return StreamAnswer(attempt, _resume(attempt, held, rest, chunks, idle, self.limits.stream), answer.headers)
 
     async def _walk(self, call: OpenCall, ranking: Sequence[str], ask: Ask[Answer], *, stream: bool) -> Answer:
         """Down the ranking, then again over the models that failed for passing reasons, as the rules allow."""
         self.budget.called()
-        waiting = list(ranking)
-        too_small = 0
         # A client that retries by itself must not multiply with our own retries.
         rounds = max(self.rules.retries - call.head.client_retries, 0)
-        for number in range(rounds + 1):
-            passing: list[str] = []
-            asked: list[float] = []
-            failure: UpstreamError | None = None
-            for place, name in enumerate(waiting, 1):
-                window = self.catalog[name].context_window
-                if too_small and window is not None and window <= too_small:
-                    continue
-                try:
-                    answer = await self._model(call, name, ask, stream=stream)
-                except UpstreamError as error:
-                    failure = error
-                    if not error.next_model:
-                        raise
-                    if error.too_long:
-                        too_small = max(too_small, window or 0)
-                        waiting[place:place] = self._larger(call, name, waiting)
-                    elif error.retry:
-                        passing.append(name)
-                        asked.append(error.pause or 0.0)
-                    if call.elapsed() >= self.rules.seconds:
-                        raise
-                else:
-                    call.model = name
-                    return answer
-            assert failure is not None
-            seconds = pause(number, min(asked, default=None))
-            if (
-                not passing
-                or number == rounds
-                or seconds > self.rules.longest_pause
-                or call.elapsed() + seconds >= self.rules.seconds
-                or not self.budget.spend()
-            ):
-                raise failure
-            await asyncio.sleep(seconds)
-            waiting = passing
-        raise AssertionError("the last round raises")
+        walk = _Walk(list(ranking), rounds, self.rules.queue)
+        while True:
+            answer = await self._round(call, walk, ask, stream=stream)
+            if answer is not None:
+                return answer
+            await self._wait(call, walk)
+
+    async def _round(self, call: OpenCall, walk: _Walk, ask: Ask[Answer], *, stream: bool) -> Answer | None:
+        """Ask each of the models that wait, until one answers. Raises where no other is to be asked."""
+        waiting, walk.passing, walk.pauses, walk.full = walk.waiting, [], [], []
+        for place, name in enumerate(waiting, 1):
+            window = self.catalog[name].context_window
+            if walk.too_small and window is not None and window <= walk.too_small:
+                continue
+            try:
+                answer = await self._model(call, name, ask, stream=stream)
+            except UpstreamError as error:
+                walk.failure = error
+                if not error.next_model:
+                    raise
+                if error.too_long:
+                    walk.too_small = max(walk.too_small, window or 0)
+                    waiting[place:place] = self._larger(call, name, waiting)
+                elif error.retry:
+                    walk.passing.append(name)
+                    walk.pauses.append(error.pause or 0.0)
+                    walk.full += [name] if error.is_saturated else []
+                if call.elapsed() >= self.rules.seconds:
+                    raise
+            else:
+                call.model = name
+                return answer
+        return None
+
+    async def _wait(self, call: OpenCall, walk: _Walk) -> None:
+        """Until a round that failed may be followed by another. Raises its last failure where none may."""
+        assert walk.failure is not None
+        walk.waiting, rules = walk.passing, self.rules
+        if walk.full and walk.full == walk.passing:
+            # Nobody else can answer: a place is waited for, which is no retry.
+            began = call.elapsed()
+            if not await self.fleet.room(walk.full, walk.queue):
+                raise walk.failure
+            walk.queue -= call.elapsed() - began
+            return
+        seconds = pause(walk.number, min(walk.pauses, default=None))
+        walk.number += 1
+        if (
+            not walk.passing
+            or walk.number > walk.rounds
+            or seconds > rules.longest_pause
+            or call.elapsed() + seconds >= rules.seconds
+            or not self.budget.spend()
+        ):
+            raise walk.failure
+        await asyncio.sleep(seconds)
 
     def _larger(self, call: OpenCall, name: str, waiting: Sequence[str]) -> list[str]:
         """The models set up for prompts that are too long for one that the client named."""
@@ -373,14 +434,15 @@ class Attempts:
         try:
             return await ask(attempt, request)
         except UpstreamError as error:
-            attempt.close(error.outcome, error)
+            attempt.close(error.outcome, error, sent=request.sent)
             raise
         except asyncio.CancelledError as cancelled:
-            attempt.close("abandoned" if cancelled.args == (ABANDONED,) else "client_cancelled")
+            outcome: AttemptOutcome = "abandoned" if cancelled.args == (ABANDONED,) else "client_cancelled"
+            attempt.close(outcome, sent=request.sent)
             raise
         except Exception:
             # A fault of ours: the attempt is on record all the same, and the deployment is not to blame.
-            attempt.close("error")
+            attempt.close("error", sent=request.sent)
             raise
 
 
@@ -446,5 +508,5 @@ def _read(attempt: OpenAttempt, chunks: Sequence[bytes], pairs: list[tuple[Readi
 
 
 def _check_finished(attempt: OpenAttempt) -> None:
-    if attempt.finish_reason is None:
+    if not attempt.is_finished:
         raise broken_reply(attempt.model, "the stream ended before the reply was finished")

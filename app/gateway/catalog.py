@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import difflib
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -78,6 +79,8 @@ class Model:
     api_key: str | None = field(default=None, repr=False)
     key_name: str | None = None
     """Where the key comes from, for messages: an environment variable, or `api_key in the config`."""
+    secrets: tuple[str, ...] = field(default=(), repr=False)
+    """Beside the key: what no reply, row or log may hold."""
     price: Price | None = None
     context_window: int | None = None
     max_output: int | None = None
@@ -182,17 +185,28 @@ class Catalog(Mapping[str, Model]):
 
 
 def catalog_from_config(config: Config, environ: Mapping[str, str] = os.environ) -> Catalog:
-    """The models of `model_list`. Raises `ConfigError` naming the entry."""
+    """The models of `model_list`. Raises `ConfigError` naming every entry that is at fault."""
     models, wildcards = [], []
-    for entry in config.model_list:
+    wrong: list[ConfigError] = []
+    for index, entry in enumerate(config.model_list):
         make = partial(_model_from, entry, config, environ)
         name, litellm_model = entry.model_name, entry.litellm_params.model
         # Made for a wildcard too, and thrown away: what is missing is said when the file is read.
-        model = make(name, litellm_model)
+        try:
+            model = make(name, litellm_model)
+        except ConfigError as error:
+            # Whoever has set one missing key must not be told of the next one only then.
+            wrong.append(error.at("model_list", index, "litellm_params", _taking(entry, error.param)))
+            continue
         if "*" in name:
             wildcards.append(Wildcard(name, litellm_model, make))
         else:
             models.append(model)
+    if wrong:
+        said = "; ".join(dict.fromkeys(error.message for error in wrong))
+        together = ConfigError(said, param=wrong[0].param)
+        together.key = wrong[0].key
+        raise together
     groups = config.router_settings.model_group_alias
     aliases = {name: alias.model for name, alias in groups.items()}
     hidden = [name for name, alias in groups.items() if alias.hidden]
@@ -210,7 +224,9 @@ def _chains(catalog: Catalog, config: Config, key: str) -> dict[str, tuple[str, 
     """litellm's fallbacks by the names that models have here."""
     chains: Mapping[str, tuple[str, ...]] = getattr(config, key)
     return {
-        catalog.aliases.get(name, name): tuple(_known(catalog, model, f"{key}.{name}") for model in models)
+        catalog.aliases.get(name, name): tuple(
+            _known(catalog, model, f"{config.section_of(key)}.{key}.{name}") for model in models
+        )
         for name, models in chains.items()
     }
 
@@ -221,6 +237,14 @@ def _known(catalog: Catalog, name: str, where: str) -> str:
         return catalog.find(name).name
     except ModelNotFound as error:
         raise ConfigError(f"{where}: {error.message}", param=where) from None
+
+
+def _taking(entry: ModelEntry, variable: str | None) -> str:
+    """The parameter of an entry that is taken from an environment variable; empty where none is."""
+    given = entry.litellm_params.model_dump()
+    key = entry.litellm_params.api_key
+    given["api_key"] = None if key is None else key.get_secret_value()
+    return next((name for name, value in given.items() if value == f"os.environ/{variable}"), "")
 
 
 def catalog_from_environment(environ: Mapping[str, str] = os.environ) -> Catalog:
@@ -271,6 +295,7 @@ def _model_from(entry: ModelEntry, config: Config, environ: Mapping[str, str], n
         headers["OpenAI-Organization"] = params.organization
     # Names in lower case: a configured header takes the place of ours.
     named = {key.lower(): value for key, value in _from_environ(headers, environ).items()}
+    model = replace(model, secrets=(*model.secrets, *_secrets(named, model.params)))
     if model.upstream == "direct":
         return replace(model, headers=named, dropped=frozenset(params.additional_drop_params))
     # litellm's own options go to litellm.
@@ -283,6 +308,23 @@ def _model_from(entry: ModelEntry, config: Config, environ: Mapping[str, str], n
     }
     given = {key: value for key, value in options.items() if value is not None}
     return replace(model, headers=named, params={**model.params, **_from_environ(given, environ)})
+
+
+_SECRET = re.compile(r"key|secret|token|password|credential|auth", re.IGNORECASE)
+_SHORTEST_SECRET = 6
+"""Characters. What is shorter says nothing, and would be found in every other word."""
+
+
+def _secrets(headers: Mapping[str, str], params: Mapping[str, Any]) -> Iterator[str]:
+    """What of the configured headers and parameters is to be kept quiet: all values of headers, since nobody knows
+    what a company puts into them, and parameters by their names."""
+    named = [(name, value) for name, value in params.items() if _SECRET.search(name)]
+    for _, value in [*headers.items(), *named]:
+        if isinstance(value, str) and len(value) >= _SHORTEST_SECRET:
+            yield value
+            scheme, blank, rest = value.partition(" ")
+            if blank and scheme.lower() in ("bearer", "basic", "token") and len(rest) >= _SHORTEST_SECRET:
+                yield rest
 
 
 def _own_price(entry: ModelEntry) -> Price | None:
@@ -344,6 +386,7 @@ def resolve(
         if not api_key:
             raise ConfigError(f"model_list: `{name}` takes its key from {key_name}, which is not set", param=key_name)
     direct = OPENAI_SPEAKING.get(provider)
+    secrets: tuple[str, ...] = ()
     if direct is not None:
         default_url, names = direct
         if provider == "openai":
@@ -356,6 +399,8 @@ def resolve(
             api_key = environ.get(key_name)
     elif api_key is None:
         key_name = f"{provider.upper()}_API_KEY"
+        also = ("GOOGLE_API_KEY",) if provider == "gemini" else ()
+        secrets = tuple(environ[name] for name in (key_name, *also) if environ.get(name))
         # Of what is also reached without litellm, which would find it by itself.
         api_key = environ.get(key_name) if provider == "anthropic" else None
     if provider == "anthropic":
@@ -372,6 +417,7 @@ def resolve(
         base_url=base_url,
         api_key=api_key,
         key_name=key_name,
+        secrets=secrets,
         price=price if price is not None else _price(listing),
         context_window=context_window or _whole(listing and listing.max_input_tokens),
         max_output=max_output or _whole(listing and listing.max_output_tokens),

@@ -12,14 +12,15 @@ from app.core.errors import InvalidRequest
 from app.gateway.catalog import Model
 
 REFUSED = frozenset(
-    {
+    name.replace("_", "")
+    for name in (
         "api_base", "base_url", "api_key", "api_version", "headers", "extra_headers", "extra_query", "default_headers",
         "proxy", "proxies", "http_client", "client", "custom_llm_provider", "azure_ad_token", "azure_endpoint",
         "vertex_credentials", "vertex_project", "aws_access_key_id", "aws_secret_access_key", "aws_session_token",
         "aws_bedrock_runtime_endpoint", "ssl_verify", "mock_response", "fallbacks", "organization",
-    }
+    )
 )  # fmt: skip
-"""Names that would set where a call goes or with which key (CVE-2024-6587)."""
+"""Names that would set where a call goes or with which key (CVE-2024-6587), as `_normal` has them."""
 
 DATA = frozenset({"messages", "tools", "functions", "response_format", "tool_choice", "function_call", "prediction"})
 """Fields whose insides are data or schemas: there the names above mean nothing and stay."""
@@ -209,7 +210,8 @@ def _find_refused(value: Any, path: str) -> str | None:
 
 
 def _normal(name: str) -> str:
-    return name.lower().replace("-", "_")
+    """However it is spelled: `api_base`, `api-base`, `apiBase`."""
+    return name.lower().replace("-", "").replace("_", "")
 
 
 def _refused(param: str) -> InvalidRequest:

@@ -93,6 +93,7 @@ class DirectUpstream:
                 body,
                 most=MAX_REPLY_BYTES,
                 deadline=deadline,
+                on_sent=request.was_sent,
             )
         except TimeoutError:
             raise timed_out(model, request.timeout) from None
@@ -144,8 +145,9 @@ def _lines(headers: Mapping[str, str]) -> bytes:
 
 def _url(model: Model, path: str) -> str:
     if model.provider == "anthropic":
-        # Its address is written without the version, as its SDK's is, or with it.
-        return f"{(model.base_url or ANTHROPIC_URL).rstrip('/').removesuffix('/v1')}/v1{path}"
+        # Its address is written without the version, as its SDK's is, or with it, or as that of the endpoint.
+        base = (model.base_url or ANTHROPIC_URL).rstrip("/").removesuffix("/messages").removesuffix("/v1")
+        return f"{base.rstrip('/')}/v1{path}"
     return f"{model.base_url}{path}"
 
 

@@ -130,7 +130,9 @@ def build_attempts(
         catalog,
         upstreams,
         Limits(routing.timeout, routing.first_token_timeout, routing.idle_timeout, routing.stream_timeout),
-        RetryRules(routing.retries, routing.longest_pause, routing.retry_seconds, routing.retry_budget),
+        RetryRules(
+            routing.retries, routing.longest_pause, routing.retry_seconds, routing.retry_budget, routing.queue_seconds
+        ),
         fleet,
     )
 

@@ -17,7 +17,7 @@ import msgspec
 from app.core.errors import HullspeedError
 from app.core.metrics import Metrics
 from app.core.types import Call
-from app.gateway.admission import Admission, Overloaded
+from app.gateway.admission import Admission
 from app.gateway.attempts import Attempts, StreamAnswer, WholeAnswer
 from app.gateway.call import OpenCall
 from app.gateway.decide import Decider, Review
@@ -75,12 +75,15 @@ class Gateway:
         admission: Admission,
         store_text: bool = False,
         keep_alive: float = KEEP_ALIVE,
+        read_on: float = 0.0,
     ) -> None:
+        """`keep_alive`: seconds of silence in a stream; `read_on`: seconds that a call goes on without its client."""
         self.decider = decider
         self.attempts = attempts
         self.reviewer = Reviewer(decider, attempts)
         self.admission = admission
         self.keep_alive = keep_alive
+        self.read_on = read_on
         self.sink = sink
         self.metrics = metrics
         self.store_text = store_text
@@ -90,7 +93,7 @@ class Gateway:
         exchange = _Exchange(self, call, client)
         try:
             await self.admission.enter()
-        except Overloaded as error:
+        except HullspeedError as error:
             await exchange.refuse(error)
             return
         except asyncio.CancelledError:
@@ -146,6 +149,8 @@ class _Exchange:
         if self.recorded:
             return
         self.recorded = True
+        if self.client.gone:
+            self.call.outcome = "client_cancelled"
         call = self.call.close()
         self.gateway.sink.record(call)
         self.gateway.metrics.observe(call)

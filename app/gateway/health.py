@@ -10,13 +10,14 @@ latency is what each worker has seen itself.
 
 from __future__ import annotations
 
+import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from time import monotonic
 
-from app.core.shared import BACK_AT, FAILS, REQUESTS, TOKENS, TRIALS, TRYING, Place, Shared
+from app.core.shared import BACK_AT, FAILS, REQUESTS, SINCE, TOKENS, TRIALS, TRYING, Place, Shared
 from app.gateway.catalog import Catalog, Model
 from app.gateway.wildcards import MOST_FOUND
 from routers import Candidate
@@ -27,6 +28,8 @@ MOST_SEEN = 256
 """Sets of models whose candidates are kept."""
 TELL_SECONDS = 1.0
 """Between two changes of the latency that routers see."""
+LOOK_SECONDS = 0.02
+"""How often those who wait for a place look: it may be another worker that gives it free."""
 WEIGHT = 0.2
 """Of the newest call in the moving average of the latency."""
 
@@ -136,6 +139,22 @@ class Health:
         return max(back_at - self._clock(), 0.0) if back_at else 0.0
 
     @property
+    def aside_for(self) -> float | None:
+        """Seconds since it was set aside and not answered well any more; None where it is not set aside."""
+        since = self._cells[SINCE]
+        return self._clock() - since if since and self._cells[BACK_AT] else None
+
+    @property
+    def failures(self) -> int:
+        """In a row, up to now."""
+        return int(self._cells[FAILS])
+
+    @property
+    def is_limited(self) -> bool:
+        """Set aside because it asked to be left alone, not for failures."""
+        return self._cells[BACK_AT] != 0 and self._cells[FAILS] <= self._rules.allowed_fails
+
+    @property
     def is_full(self) -> bool:
         """At its cap of calls in flight, or at its own rate limit."""
         if self.model.max_inflight is not None and self.inflight >= self.model.max_inflight:
@@ -143,10 +162,14 @@ class Health:
         return any(bucket is not None and bucket.is_empty for bucket in (self._requests, self._tokens))
 
     @property
+    def rate_in(self) -> float:
+        """Seconds until its rate limit has room again; 0 where only calls in flight are in the way."""
+        return max([bucket.wait for bucket in (self._requests, self._tokens) if bucket is not None], default=0.0)
+
+    @property
     def room_in(self) -> float:
         """Seconds after which there may be room again, for `retry-after`."""
-        waits = [bucket.wait for bucket in (self._requests, self._tokens) if bucket is not None]
-        return max([*waits, 1.0])
+        return max(self.rate_in, 1.0)
 
     def begin(self) -> None:
         """A call is made."""
@@ -167,7 +190,7 @@ class Health:
         """It answered well."""
         cells = self._cells
         if cells[FAILS] or cells[BACK_AT]:
-            cells[FAILS] = cells[TRIALS] = cells[BACK_AT] = cells[TRYING] = 0.0
+            cells[FAILS] = cells[TRIALS] = cells[BACK_AT] = cells[TRYING] = cells[SINCE] = 0.0
         self.latency = seconds if self.latency is None else self.latency + WEIGHT * (seconds - self.latency)
         if abs(self.latency - self._told) > 0.1 * self._told:
             # Latencies of a busy deployment never rest, and what routers are shown is made anew each time.
@@ -195,7 +218,10 @@ class Health:
             self._cells[TRYING] = 0.0
 
     def _set_aside(self, seconds: float) -> None:
-        self._cells[BACK_AT] = self._clock() + seconds
+        now = self._clock()
+        if not self._cells[BACK_AT]:
+            self._cells[SINCE] = now
+        self._cells[BACK_AT] = now + seconds
         self._cells[TRYING] = 0.0
 
 
@@ -293,6 +319,19 @@ class Fleet:
         latency = min(one.latency for one in self._models[name] if one.latency is not None)
         self.candidates[name] = replace(self.candidates[name], latency=latency)
         self._seen.clear()
+
+    async def room(self, names: Sequence[str], seconds: float) -> bool:
+        """Wait until one of these models may be called again; False where that takes longer than `seconds`."""
+        healths = [health for name in names for health in self.of(name)]
+        end = self._clock() + seconds
+        while all(health.is_full for health in healths):
+            left = end - self._clock()
+            if min(health.rate_in for health in healths) > left:
+                return False
+            await asyncio.sleep(min(LOOK_SECONDS, left))
+            if self._clock() >= end:
+                return False
+        return True
 
     @property
     def down(self) -> list[str]:

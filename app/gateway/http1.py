@@ -13,7 +13,7 @@ import socket
 import ssl
 import zlib
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol, cast
 from urllib.parse import urlsplit
@@ -268,6 +268,8 @@ class Connection(asyncio.Protocol):
         self._write_paused = False
         self._paused = False
         self._sent = True
+        self._unsent = 0
+        """Bytes that were still to be sent when the exchange failed."""
         self._deadline: float | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
@@ -282,8 +284,11 @@ class Connection(asyncio.Protocol):
 
     # The exchange.
 
-    async def post(self, head: bytes, body: bytes, most: int, deadline: float | None) -> Reply:
+    async def post(
+        self, head: bytes, body: bytes, most: int, deadline: float | None, on_sent: Callable[[], None]
+    ) -> Reply:
         """Send a request and wait for the head of its reply. `deadline`: of the loop's clock, for the reply's end.
+        `on_sent` is told, before this returns or raises, where the request has gone out whole.
 
         Raises `BrokenOff`, `TimeoutError`; after any exception, a cancellation too, the connection is closed.
         """
@@ -300,7 +305,10 @@ class Connection(asyncio.Protocol):
             await reply.head()
         except BaseException:
             self.fail(BrokenOff("given up"))
+            if self._sent and not self._unsent:
+                on_sent()
             raise
+        on_sent()
         return reply
 
     async def _send(self, transport: asyncio.Transport, head: bytes, body: bytes, reply: Reply) -> None:
@@ -322,6 +330,7 @@ class Connection(asyncio.Protocol):
         self.usable = False
         self._deadline = None
         if self._transport is not None and not self._transport.is_closing():
+            self._unsent = self._transport.get_write_buffer_size()
             # What is not sent yet is not wanted any more, and a dead peer must not hold it.
             self._transport.abort()
         reply, self._reply = self._reply, None
@@ -443,6 +452,8 @@ class Connection(asyncio.Protocol):
         if not self._interim and reply is not None:
             reply.headers = self._headers
             reply.begun(status)
+            # Whoever still sends need not: it may never be read.
+            self._let_write()
 
     def on_body(self, data: bytes) -> None:
         if self._reply is not None:
@@ -463,8 +474,11 @@ class Connection(asyncio.Protocol):
             self.resume()
             self.idle_since = self.loop.time()
             self._owner.put(self)
-        else:
+        elif self._sent:
             self.close()
+        else:
+            # A close would wait until a server that has said no reads what it does not want.
+            self.fail(BrokenOff("given up"))
 
 
 @dataclass(slots=True)
@@ -485,18 +499,26 @@ class Pool:
         self._closed = False
 
     async def post(
-        self, origin: Origin, head: bytes, body: bytes, *, most: int, deadline: float | None = None
+        self,
+        origin: Origin,
+        head: bytes,
+        body: bytes,
+        *,
+        most: int,
+        deadline: float | None = None,
+        on_sent: Callable[[], None] = lambda: None,
     ) -> Reply:
         """Send a request; returns with the head of the reply.
 
         `head`: request line and headers, with the empty line; `most`: bytes the body may have, read whole;
-        `deadline`: of the loop's clock, for connecting and for the reply to its end. Raises `Unreachable` where
-        nothing was sent, `BrokenOff`, `TimeoutError`.
+        `deadline`: of the loop's clock, for connecting and for the reply to its end; `on_sent` is told where the
+        request has gone out whole, whatever then becomes of it. Raises `Unreachable` where nothing was sent,
+        `BrokenOff`, `TimeoutError`.
         """
         connection = self._take(origin)
         if connection is None:
             connection = await self._connect(origin, deadline)
-        return await connection.post(head, body, most, deadline)
+        return await connection.post(head, body, most, deadline, on_sent)
 
     def _take(self, origin: Origin) -> Connection | None:
         idle = self._idle.get(origin)

@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping, Sequenc
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import msgspec
@@ -25,6 +25,7 @@ from app.gateway.litellm_errors import explain
 from app.gateway.litellm_replies import ChunkEncoder, encode_embeddings, encode_reply
 from app.gateway.litellm_wire import WATCHED, Wire
 from app.gateway.upstream import (
+    Upstream,
     UpstreamError,
     UpstreamReply,
     UpstreamRequest,
@@ -33,6 +34,9 @@ from app.gateway.upstream import (
     forwarded,
     timed_out,
 )
+
+if TYPE_CHECKING:
+    from app.gateway.litellm_translation import Translation
 
 log = logging.getLogger("hullspeed.litellm")
 
@@ -68,12 +72,15 @@ class _Loaded:
     watched: Any
     """`litellm_transport.watched`."""
     steering: frozenset[str]
+    translation: Translation
 
 
 class LitellmUpstream:
-    """Translates through `litellm.acompletion`, and `litellm.aembedding`."""
+    """Translates through `litellm.acompletion`, `litellm.aembedding` and, where that serves, its translation alone."""
 
-    def __init__(self) -> None:
+    def __init__(self, direct: Upstream) -> None:
+        """`direct`: sends what was translated."""
+        self._direct = direct
         self._loaded: _Loaded | None = None
         self._loading = asyncio.Lock()
 
@@ -81,7 +88,7 @@ class LitellmUpstream:
         """Import litellm now, off the event loop, so that no request has to wait for it."""
         async with self._loading:
             if self._loaded is None:
-                self._loaded = await asyncio.to_thread(_load)
+                self._loaded = await asyncio.to_thread(_load, self._direct)
 
     async def _litellm(self) -> _Loaded:
         if self._loaded is None:
@@ -96,6 +103,10 @@ class LitellmUpstream:
 
     async def complete(self, request: UpstreamRequest) -> UpstreamReply:
         wire = _wire_for(request)
+        loaded = await self._litellm()
+        if wire is not None and loaded.translation.takes(request):
+            with self._explained(request, wire):
+                return await loaded.translation.complete(request, wire)
         async with self._asking(request, wire) as answer:
             reply = await answer
         encoded = encode_embeddings(reply, request.fields) if _embeds(request) else encode_reply(reply)
@@ -120,6 +131,8 @@ class LitellmUpstream:
         arguments = _arguments(request, loaded.steering)
         if wire is not None:
             arguments["client"] = loaded.client
+        else:
+            request.was_sent()  # as far as anybody can tell
         # The reads of a watched stream have their own deadlines.
         limit = None if wire is not None and request.stream else request.timeout
         try:
@@ -167,24 +180,27 @@ class LitellmUpstream:
             raise failure from None
 
 
-def _load() -> _Loaded:
+def _load(direct: Upstream) -> _Loaded:
     # Without the first the import fetches the price map from the network, without the second it reads a `.env`.
     os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
     os.environ.setdefault("LITELLM_MODE", "PRODUCTION")
+    # Its types, built when first used, warn of a Pydantic feature; that is nothing to whoever runs this.
+    warnings.filterwarnings("ignore", ".*using the `ReadOnly` qualifier", UserWarning)
+    # A call that is given up while litellm prepares it leaves one behind.
+    warnings.filterwarnings("ignore", "coroutine '.*' was never awaited", RuntimeWarning)
     import litellm
     from litellm.types.utils import all_litellm_params
 
+    from app.gateway.litellm_translation import Translation
     from app.gateway.litellm_transport import make_client, watched
 
-    # Its types, built when first used, warn of a Pydantic feature; that is nothing to whoever runs this.
-    warnings.filterwarnings("ignore", ".*is using the `ReadOnly` qualifier", UserWarning)
     # Otherwise it prints to standard output on errors.
     litellm.suppress_debug_info = True
     for name in ("LiteLLM", "LiteLLM Router", "LiteLLM Proxy"):
         # Its log lines hold prompts and addresses.
         logging.getLogger(name).setLevel(logging.CRITICAL)
     steering = STEERING | frozenset(map(str, all_litellm_params)) - PASSED - DROPPED
-    return _Loaded(litellm, make_client(), watched, steering)
+    return _Loaded(litellm, make_client(), watched, steering, Translation(litellm, direct))
 
 
 def _check(wire: Wire | None) -> None:

@@ -53,6 +53,7 @@ class WatchedTransport(httpx.AsyncBaseTransport):
         except Exception as error:
             # httpx's own errors would make litellm ask a second time.
             raise wire.fail(_not_opened(wire, error)) from None
+        wire.request.was_sent()
         wire.opened(response.status_code, {k.lower(): v for k, v in response.headers.items()}, response)
         # The tee reads decoded bytes, so what is handed on is neither compressed nor as long as stated.
         headers = [
@@ -106,9 +107,35 @@ def make_client() -> Any:
     from litellm.llms.custom_httpx.http_handler import AsyncHTTPHandler
 
     inner = AsyncHTTPHandler.create_async_transport()
+    _tell_when_sent(inner)
     transport = WatchedTransport(cast("httpx.AsyncBaseTransport", inner))
     # An upstream that redirects could send key and prompt anywhere.
     return AsyncHTTPHandler(transport=transport, follow_redirects=False)
+
+
+def _tell_when_sent(transport: Any) -> None:
+    """Have the sessions of litellm's transport note when a request has been written.
+
+    Where the transport is another one than is known here, a request is noted once its reply begins.
+    """
+    make = getattr(transport, "client", None)
+    if not callable(make):
+        return
+    trace = aiohttp.TraceConfig()
+
+    async def written(*_: object) -> None:
+        if (wire := _wire.get()) is not None:
+            wire.request.was_sent()
+
+    trace.on_request_chunk_sent.append(written)
+    trace.freeze()
+
+    def traced() -> aiohttp.ClientSession:
+        session: aiohttp.ClientSession = make()
+        session.trace_configs.append(trace)
+        return session
+
+    transport.client = transport._client_factory = traced
 
 
 def _not_opened(wire: Wire, error: Exception) -> UpstreamError:

@@ -84,6 +84,16 @@ def _escaped(data: bytes) -> bytes:
     return data
 
 
+def with_plain_limits(headers: Mapping[str, str]) -> dict[str, str]:
+    """Headers for the client (names in lower case), with Anthropic's rate limits under OpenAI's names as well."""
+    found = dict(headers)
+    for name, value in headers.items():
+        limit = _ANTHROPIC_LIMIT.fullmatch(name)
+        if limit is not None:
+            found.setdefault(f"x-ratelimit-{limit[2]}-{limit[1]}", value)
+    return found
+
+
 class Closable(Protocol):
     """A response that can be given up."""
 
@@ -119,6 +129,10 @@ class Wire:
     def is_event_stream(self) -> bool:
         """The response is a stream of events, as it should be when one was asked for."""
         return self.status == 200 and self.headers.get("content-type", "").startswith("text/event-stream")
+
+    def came(self, body: bytes) -> None:
+        """A whole reply with status 200 has come, by another client than litellm's."""
+        self.status, self.body = 200, body[:MAX_KEPT_BYTES]
 
     def opened(self, status: int, headers: Mapping[str, str], response: Closable) -> None:
         """Status and headers have come."""
@@ -169,13 +183,8 @@ class Wire:
         return None if reply.error is None else self._stated(reply.error, self.body)
 
     def forwarded(self) -> dict[str, str]:
-        """Headers for the client, Anthropic's rate limits under OpenAI's names."""
-        found = forwarded(self.headers)
-        for name, value in self.headers.items():
-            limit = _ANTHROPIC_LIMIT.fullmatch(name)
-            if limit is not None:
-                found.setdefault(f"x-ratelimit-{limit[2]}-{limit[1]}", value)
-        return found
+        """Headers for the client."""
+        return with_plain_limits(forwarded(self.headers))
 
     async def close(self) -> None:
         """Give the response up. Where it is not over, the connection closes, which tells the upstream to stop."""

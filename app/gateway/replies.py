@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any, Protocol
 
@@ -32,6 +33,14 @@ class Reading(Protocol):
     @property
     def finish_reason(self) -> str | None:
         """In OpenAI's words, once the reply is all there."""
+
+    @property
+    def has_several(self) -> bool:
+        """It is about another choice than the first, or about several."""
+
+    @property
+    def ends(self) -> Sequence[tuple[int, str | None]]:
+        """Index and finish reason of each choice that it is about."""
 
     @property
     def has_content(self) -> bool:
@@ -142,7 +151,21 @@ class Reply(msgspec.Struct):
     @property
     def finish_reason(self) -> str | None:
         """Of the first choice that has one."""
-        return next((choice.finish_reason for choice in self.choices or () if choice.finish_reason), None)
+        for choice in self.choices or ():
+            if choice.finish_reason:
+                return choice.finish_reason
+        return None
+
+    @property
+    def has_several(self) -> bool:
+        """It is about another choice than the first, or about several."""
+        choices = self.choices
+        return choices is not None and bool(choices) and (len(choices) > 1 or choices[0].index != 0)
+
+    @property
+    def ends(self) -> Sequence[tuple[int, str | None]]:
+        """Index and finish reason of each choice."""
+        return [(choice.index, choice.finish_reason) for choice in self.choices or ()]
 
     @property
     def has_content(self) -> bool:

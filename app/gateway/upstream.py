@@ -27,12 +27,15 @@ Blame = Literal["deployment", "limit", "nobody"]
 """`deployment`: it is broken or badly set up. `limit`: it works and wants to be left alone for a while. `nobody`: the
 request was at fault."""
 
+MAX_WORDS = 300
+"""Bytes of an error that is no JSON which are handed on."""
 FORWARDED = ("retry-after", "retry-after-ms")
 FORWARDED_PREFIXES = ("x-ratelimit-", "anthropic-ratelimit-")
+SATURATED = "model_saturated"
 CHAT_PATH = "/chat/completions"
 
 
-class UpstreamRequest(msgspec.Struct, frozen=True):
+class UpstreamRequest(msgspec.Struct):
     """One attempt: the client's request as it goes to one model."""
 
     model: Model
@@ -49,6 +52,11 @@ class UpstreamRequest(msgspec.Struct, frozen=True):
     """Of the endpoint, below the address of the provider."""
     headers: Mapping[str, str] = {}
     """Headers of the client's that go through to the provider."""
+    sent: bool = False
+    """Set by the upstream once the request is on its way whole; nothing else of a request is changed."""
+
+    def was_sent(self) -> None:
+        self.sent = True
 
     @property
     def prompt(self) -> str:
@@ -137,6 +145,11 @@ class UpstreamError(HullspeedError):
         return None
 
     @property
+    def is_saturated(self) -> bool:
+        """Nothing was asked: all places were taken."""
+        return self.code == SATURATED
+
+    @property
     def too_long(self) -> bool:
         """The prompt does not fit the model's window; only a larger window helps."""
         return self.code == "context_length_exceeded"
@@ -155,8 +168,8 @@ class _Rule:
     blame: Blame = "deployment"
 
 
-_TOO_LONG = re.compile(r"context length|prompt is too long", re.IGNORECASE)
-"""OpenAI's words, which many servers share, and Anthropic's."""
+_TOO_LONG = re.compile(r"context length|prompt is too long|prompt: length|exceed context limit", re.IGNORECASE)
+"""OpenAI's words, which many servers share, and Anthropic's, the last with the reply that was asked for."""
 
 _RULES: Mapping[int, _Rule] = {
     400: _Rule(400, "invalid_request_error", None, next_model=False, blame="nobody"),
@@ -185,25 +198,63 @@ class _WireError(msgspec.Struct):
 class _WireErrorBody(msgspec.Struct):
     error: _WireError | str | None = None
     message: Any = None
+    detail: Any = None
+    """FastAPI's, which many servers are built on."""
 
 
 def error_from_reply(model: Model, status: int, body: bytes, headers: Mapping[str, str]) -> UpstreamError:
     """The error for an upstream's own error reply."""
-    try:
-        parsed = msgspec.json.decode(body, type=_WireErrorBody)
-    except msgspec.DecodeError:
-        parsed = _WireErrorBody()
-    inner = parsed.error if isinstance(parsed.error, _WireError) else _WireError(message=parsed.error)
-    said = inner.message if isinstance(inner.message, str) else parsed.message
+    inner = _wire_error(body)
     return error_from_status(
         model,
         status,
-        said if isinstance(said, str) else "",
+        inner.message if isinstance(inner.message, str) else "",
         type=inner.type if isinstance(inner.type, str) else None,
         code=inner.code if isinstance(inner.code, str) else None,
         param=inner.param if isinstance(inner.param, str) else None,
         headers=headers,
     )
+
+
+def _wire_error(body: bytes) -> _WireError:
+    """What an error reply says, in whichever of the usual forms."""
+    try:
+        # Gemini's come in a list, where a stream was asked for.
+        many = body.lstrip()[:1] == b"["
+        found = next(iter(msgspec.json.decode(body, type=list[_WireErrorBody])), None) if many else None
+        parsed = found or msgspec.json.decode(body, type=_WireErrorBody)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return _WireError(message=_plain_words(body))
+    if isinstance(parsed.error, _WireError):
+        return parsed.error
+    message = parsed.error or parsed.message
+    detail = parsed.detail
+    if isinstance(message, dict):
+        detail, message = message.get("detail"), message.get("message")
+    if detail and not message:
+        message, param = _fastapis_words(detail)
+        return _WireError(message=message, param=param)
+    return _WireError(message=message)
+
+
+def _plain_words(body: bytes) -> str:
+    """An error that is no JSON: its first line, unless it is a page for people to look at."""
+    text = body[:MAX_WORDS].decode(errors="replace").strip()
+    return "" if "<" in text else text.partition("\n")[0]
+
+
+def _fastapis_words(detail: Any) -> tuple[str, str | None]:
+    """The first of FastAPI's findings and the parameter that it is about; never the input, which it quotes."""
+    if isinstance(detail, str):
+        return detail, None
+    first = detail[0] if isinstance(detail, list) and detail else detail
+    if not isinstance(first, dict):
+        return "", None
+    where = first.get("loc")
+    names = [str(part) for part in where if part != "body"] if isinstance(where, list) else []
+    said = first.get("msg")
+    param = ".".join(names)
+    return f"{param}: {said}" if param and said else str(said or ""), param or None
 
 
 def error_from_status(
@@ -261,7 +312,7 @@ def saturated(model: Model, seconds: float) -> UpstreamError:
         f"Model `{model.name}` has reached its limit of calls; try again in {seconds:.0f} s.",
         status=503,
         type="server_error",
-        code="model_saturated",
+        code=SATURATED,
         headers={"retry-after": f"{max(seconds, 1):.0f}"},
         blame="nobody",
     )
@@ -296,10 +347,12 @@ _URLS = re.compile(r"https?://[^\s\"'<>]+|\b\d{1,3}(?:\.\d{1,3}){3}(?::\d+)?")
 
 
 def scrub(text: str, model: Model) -> str:
-    """`text` without the model's key, anything that looks like a key, or a host."""
-    if model.api_key:
-        text = text.replace(model.api_key, "[key]")
-    host = urlsplit(model.base_url).netloc if model.base_url else ""
-    if host:
-        text = text.replace(host, "[host]").replace(host.partition(":")[0], "[host]")
+    """`text` without the model's secrets, anything that looks like a key, or a host."""
+    for secret in (model.api_key, *model.secrets):
+        if secret:
+            text = text.replace(secret, "[key]")
+    url = urlsplit(model.base_url or "")
+    for host in (url.netloc, url.hostname):
+        if host:
+            text = re.sub(rf"(?<![\w.]){re.escape(host)}(?!\w)", "[host]", text, flags=re.IGNORECASE)
     return _URLS.sub("[url]", _SECRETS.sub("[key]", text))[:2000]

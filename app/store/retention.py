@@ -21,7 +21,7 @@ from app.core.errors import StoreUnavailable
 from app.store import partitions, receipts
 from app.store.database import Database
 from app.store.partitions import PARTITIONED, partition
-from app.store.queries.overview import MINUTES_KEPT
+from app.store.queries.periods import MINUTES_KEPT
 from app.store.rollup import MINUTE
 from app.store.tables import call_stats
 

@@ -41,6 +41,13 @@ FROM json_to_recordset(%s::json) AS s(
   id uuid, call_id uuid, name text, value double precision, source text, comment text, created_at timestamptz)
 """
 
+# The halves of the key of an advisory lock, as postgresql.org/docs/current/view-pg-locks.html has them.
+_HELD = sa.text("""
+SELECT (classid::bigint << 32) | objid::bigint FROM pg_locks
+WHERE locktype = 'advisory' AND objsubid = 1 AND granted
+  AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+""")
+
 
 class RunRow(msgspec.Struct, frozen=True, kw_only=True):
     """A run without its report."""
@@ -118,7 +125,9 @@ async def find_unfinished(database: Database, *, suite_digest: str, spec: dict[s
     """
     query = (
         sa.select(*_ROW)
-        .where(runs.c.status != "done", runs.c.suite_digest == suite_digest, runs.c.spec == sa.cast(spec, JSONB))
+        .where(runs.c.status != "done", runs.c.suite_digest == suite_digest)
+        # How many items there are follows from the rest; runs of before do not say it.
+        .where(runs.c.spec.op("-")("items") == sa.cast(spec, JSONB).op("-")("items"))
         .order_by(runs.c.created_at.desc(), runs.c.id.desc())
         .limit(1)
     )
@@ -134,13 +143,23 @@ async def claim(database: Database, run: str) -> AsyncIterator[None]:
     Raises `ConfigError` where another process has it, `StoreUnavailable`. Should the connection break, the claim is
     gone; results stay right then, since a result counts once.
     """
-    key = uuid.UUID(run).int & (2**63 - 1)
     async with database.hold() as connection:
         with database.explained():
-            taken = await connection.execute(sa.text("SELECT pg_try_advisory_lock(:key)"), {"key": key})
+            taken = await connection.execute(sa.text("SELECT pg_try_advisory_lock(:key)"), {"key": _lock(run)})
         if taken.scalar_one() is not True:
             raise ConfigError(f"Another process is replaying run {run}; wait for it, or stop it first.")
         yield
+
+
+async def claimed(database: Database, keys: Sequence[str]) -> set[str]:
+    """Those of some runs that a process holds now, on this host or another. Raises `StoreUnavailable`."""
+    async with database.begin() as connection:
+        held = {row[0] for row in await connection.execute(_HELD)}
+    return {key for key in keys if _lock(key) in held}
+
+
+def _lock(run: str) -> int:
+    return uuid.UUID(run).int & (2**63 - 1)
 
 
 async def add_results(

@@ -86,16 +86,17 @@ WITH incoming AS MATERIALIZED (
 ), tried AS (
   INSERT INTO attempts (
     call_started_at, call_id, number, model, upstream, outcome, start_offset, latency, status, time_to_first_token,
-    upstream_model, {_USAGE_COLUMNS}, cost_usd, price, finish_reason, error)
+    upstream_model, {_USAGE_COLUMNS}, cost_usd, price, finish_reason, error, sent)
   SELECT
     c.started_at, c.id, a.number, a.model, a.upstream, a.outcome, a."offset", a.latency, a.status,
-    a.time_to_first_token, a.upstream_model, {_usage("a")}, a.cost_usd, a.price, a.finish_reason, a.error
+    a.time_to_first_token, a.upstream_model, {_usage("a")}, a.cost_usd, a.price, a.finish_reason, a.error,
+    coalesce(a.sent, true)
   FROM incoming AS c CROSS JOIN LATERAL ROWS FROM (json_to_recordset(c.attempts) AS (
       model text, upstream text, outcome text, "offset" double precision, latency double precision, status integer,
       time_to_first_token double precision, upstream_model text, usage json, cost_usd numeric, price json,
-      finish_reason text, error text)) WITH ORDINALITY AS a(
+      finish_reason text, error text, sent boolean)) WITH ORDINALITY AS a(
       model, upstream, outcome, "offset", latency, status, time_to_first_token, upstream_model, usage, cost_usd, price,
-      finish_reason, error, number)
+      finish_reason, error, sent, number)
     LEFT JOIN LATERAL json_to_record(a.usage) AS u({_USAGE}) ON true
   ON CONFLICT DO NOTHING
 ), answers AS MATERIALIZED (

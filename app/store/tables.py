@@ -111,6 +111,7 @@ attempts = sa.Table(
     sa.Column("price", JSON(none_as_null=True)),
     sa.Column("finish_reason", sa.Text),
     sa.Column("error", sa.Text),
+    sa.Column("sent", sa.Boolean, nullable=False, server_default=sa.true()),  # the request went out whole
     postgresql_partition_by="RANGE (call_started_at)",
 )
 

@@ -117,6 +117,11 @@ class Ledger:
         return self._in_memory
 
     @property
+    def is_away(self) -> bool:
+        """Whether Postgres did not take what was last brought to it: rows wait in the journal."""
+        return self._away
+
+    @property
     def trouble(self) -> str | None:
         """Why rows were dropped within the last ten seconds, or wait where they could be; for the readiness page. None
         in good times."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
@@ -127,6 +128,8 @@ async def test_too_large_for_what_is_no_call(proxy: Running, path: str, chunked:
         {"extra_headers": {"a": "b"}},
         {"proxy": "http://evil"},
         {"API-Base": "http://evil"},
+        {"baseUrl": "http://evil"},
+        {"metadata": {"apiKey": "k"}},
         {"metadata": {"api_base": "http://evil"}},
         {"extra_body": {"deep": [{"extra_headers": {}}]}},
         {"provider_options": {"openai": {"base_url": "http://evil"}}},
@@ -170,8 +173,21 @@ async def test_unknown_paths_and_methods(proxy: Running) -> None:
     assert (missing.status_code, missing.json()["error"]["code"]) == (404, "not_found")
     method = await proxy.http.get("/v1/chat/completions")
     assert (method.status_code, method.json()["error"]["code"]) == (405, "method_not_allowed")
-    for reply in (missing, method):
-        assert reply.headers["x-request-id"]
+    found = await proxy.http.get("/v1/models")
+    for reply in (missing, method, found, await proxy.http.head("/healthz"), await proxy.http.head("/readyz")):
+        assert reply.headers["x-request-id"] == reply.headers["x-hullspeed-call-id"]
+
+
+@pytest.mark.parametrize("sent", [b"GARBAGE\r\n\r\n", b"POST /v1/chat/completions HTTP/1.1\r\nno colon\r\n\r\n"])
+async def test_what_is_no_http_gets_the_envelope_too(proxy: Running, sent: bytes) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(proxy.url.rpartition(":")[2]))
+    writer.write(sent)
+    head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+    writer.close()
+    assert head.startswith(b"HTTP/1.1 400 ")
+    assert b"x-request-id: " in head
+    assert b"x-hullspeed-call-id: " in head
+    assert json.loads(body)["error"]["type"] == "invalid_request_error"
 
 
 async def test_below_anthropics_endpoint_errors_are_anthropics(proxy: Running) -> None:

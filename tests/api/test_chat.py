@@ -173,6 +173,69 @@ async def test_usage_in_streams(start_proxy: StartProxy, openai_server: FakeOpen
         assert logged.call.time_to_first_token is not None
 
 
+async def test_what_is_not_known_of_usage_reaches_the_client(
+    start_proxy: StartProxy, openai_server: FakeOpenAI
+) -> None:
+    proxy = await start_proxy({"model_list": models(openai_server.url, "small")})
+    details = {"cached_tokens": 3, "audio_tokens": 2}
+    usage = {"prompt_tokens": 10, "completion_tokens": 5, "prompt_tokens_details": details, "queue_time": 0.5}
+    openai_server.default = Answer("a b", usage=usage, extra={"x_group": {"id": "r1"}})
+    body = {"model": "small", "messages": [{"role": "user", "content": "x"}]}
+    streamed = (await _stream(proxy.http, {**body, "stream_options": {"include_usage": True}}))[-1]
+    whole = (await proxy.http.post("/v1/chat/completions", json=body)).json()
+    for reply in (streamed, whole):
+        assert reply["usage"].items() >= usage.items()
+        assert reply["usage"]["cost"] == pytest.approx(10 * 1e-6 + 5 * 2e-6)
+        assert reply["x_group"] == {"id": "r1"}
+    assert streamed["usage"]["total_tokens"] == 15
+
+
+def _event_stream(*choices: dict[str, Any]) -> HttpError:
+    """A stream of chunks with one choice each, as written, and no end marker."""
+    chunks = [{"id": "c", "object": "chat.completion.chunk", "model": "m", "choices": [choice]} for choice in choices]
+    body = b"".join(b"data: %b\n\n" % json.dumps(chunk).encode() for chunk in chunks)
+    return HttpError(200, body=body, content_type="text/event-stream")
+
+
+SAID = [{"index": index, "delta": {"content": text}} for index, text in enumerate(("one", "two"))]
+ENDS = [{"index": index, "delta": {}, "finish_reason": "stop"} for index in range(2)]
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+async def test_each_of_several_choices_must_end(
+    start_proxy: StartProxy, openai_server: FakeOpenAI, order: tuple[int, int]
+) -> None:
+    proxy = await start_proxy({"model_list": models(openai_server.url, "small")})
+    first, second = order
+    openai_server.next(_event_stream(*SAID, ENDS[first]), _event_stream(*SAID, ENDS[first], ENDS[second]))
+    cut, whole = [(await proxy.chat("small", stream=True, n=2)).text.split("\n\n") for _ in range(2)]
+    assert "error" in json.loads(cut[-2].removeprefix("data: "))
+    assert whole[-2] == "data: [DONE]"
+    assert sorted(logged.call.outcome for logged in await proxy.calls()) == ["ok", "truncated"]
+
+
+async def test_a_server_that_counts_choices_from_one(start_proxy: StartProxy, openai_server: FakeOpenAI) -> None:
+    proxy = await start_proxy({"model_list": models(openai_server.url, "small")})
+    openai_server.next(_event_stream(SAID[1], ENDS[1]))
+    assert (await proxy.chat("small", stream=True)).text.endswith("data: [DONE]\n\n")
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_what_is_no_utf8_reaches_no_client(
+    start_proxy: StartProxy, openai_server: FakeOpenAI, stream: bool
+) -> None:
+    """Also where it stands in a part of the reply that is passed on unread."""
+    proxy = await start_proxy({"model_list": models(openai_server.url, "small")})
+    call = {"index": 0, "id": "c", "type": "function", "function": {"name": "f", "arguments": "BROKEN"}}
+    said = {"role": "assistant", "content": None, "tool_calls": [call]}
+    choice = {"index": 0, "message": said, "delta": said, "finish_reason": "stop"}
+    reply = json.dumps({"id": "c", "model": "m", "choices": [choice]}).replace("BROKEN", "\xff").encode("latin-1")
+    body, kind = (b"data: %b\n\n" % reply, "text/event-stream") if stream else (reply, "application/json")
+    openai_server.default = HttpError(200, body=body, content_type=kind)
+    broken = await proxy.chat("small", stream=stream)
+    assert (broken.status_code, broken.json()["error"]["code"]) == (502, "upstream_broken_reply")
+
+
 async def test_missing_usage_is_estimated_and_says_so(start_proxy: StartProxy, openai_server: FakeOpenAI) -> None:
     proxy = await start_proxy({"model_list": models(openai_server.url, "small")})
     openai_server.default = Answer("x" * 40, usage_at="none")
@@ -302,6 +365,15 @@ async def test_errors_keep_openais_envelope_and_no_secret(
         assert len(logged.call.attempts) == 1
 
 
+async def test_secrets_in_configured_headers_do_not_leak(start_proxy: StartProxy, openai_server: FakeOpenAI) -> None:
+    headers = {"x-team-secret": "planted one", "authorization": "Bearer planted-two"}
+    proxy = await start_proxy({"model_list": models(openai_server.url, "small", extra_headers=headers)})
+    openai_server.default = HttpError(400, "I do not know planted one, nor planted-two.")
+    reply = await proxy.chat("small")
+    assert reply.json()["error"]["message"] == "Model `small`: I do not know [key], nor [key]."
+    assert "planted" not in str((await proxy.call()).call)
+
+
 async def test_a_bad_provider_key_says_what_to_check(start_proxy: StartProxy, openai_server: FakeOpenAI) -> None:
     openai_server.key = "sk-right"
     proxy = await start_proxy({"model_list": models(openai_server.url, "small")})
@@ -353,15 +425,65 @@ async def test_a_client_that_leaves_cancels_the_upstream(
     (seen,) = openai_server.chats
     assert await seen.over()
     assert seen.disconnected
-    for _ in range(200):
-        if proxy.proxy.gateway.admission.inflight == 0:
-            break
-        await asyncio.sleep(0.02)
-    call = (await proxy.call()).call
+    call = (await proxy.call_once_idle()).call
     assert call.outcome == "client_cancelled"
     assert [attempt.outcome for attempt in call.attempts] == ["client_cancelled"]
+    assert call.attempts[0].sent
     assert call.usage is not None
     assert call.usage.estimated
+
+
+@pytest.mark.parametrize("size", [10, 2_000_000], ids=["small", "large"])
+@pytest.mark.parametrize(("stream", "gate_after"), [(False, None), (True, None), (True, 2)])
+async def test_a_model_is_read_on_where_that_is_wanted(
+    start_proxy: StartProxy, openai_server: FakeOpenAI, stream: bool, gate_after: int | None, size: int
+) -> None:
+    proxy = await start_proxy({"model_list": models(openai_server.url, "small"), "routing": {"read_on_seconds": 60}})
+    gate = Gate()
+    openai_server.default = Answer("one two", gate=gate, gate_after=gate_after, prompt_tokens=77)
+    asked = asyncio.create_task(proxy.chat("small", "x" * size, stream=stream))
+    assert await asyncio.to_thread(gate.wait_reached)
+    asked.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asked
+    gate.open()
+    (seen,) = openai_server.chats
+    assert await seen.over()
+    assert not seen.disconnected
+    call = (await proxy.call_once_idle()).call
+    assert (call.outcome, [attempt.outcome for attempt in call.attempts]) == ("client_cancelled", ["ok"])
+    assert call.usage is not None
+    assert (call.usage.prompt_tokens, call.usage.estimated) == (77, False)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_reading_on_has_an_end(start_proxy: StartProxy, openai_server: FakeOpenAI, stream: bool) -> None:
+    proxy = await start_proxy({"model_list": models(openai_server.url, "small"), "routing": {"read_on_seconds": 0.1}})
+    gate = Gate()
+    openai_server.default = Answer("one two", gate=gate, gate_after=1 if stream else None)
+    asked = asyncio.create_task(proxy.chat("small", stream=stream))
+    assert await asyncio.to_thread(gate.wait_reached)
+    asked.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asked
+    (seen,) = openai_server.chats
+    assert await seen.over()
+    assert seen.disconnected
+    call = (await proxy.call_once_idle()).call
+    assert (call.outcome, [attempt.outcome for attempt in call.attempts]) == ("client_cancelled", ["client_cancelled"])
+    assert call.usage is not None
+    assert call.usage.estimated
+
+
+async def test_what_was_never_sent_is_told_apart(start_proxy: StartProxy, openai_server: FakeOpenAI) -> None:
+    entries = models("http://127.0.0.1:1", "nowhere") + models(openai_server.url, "small")
+    proxy = await start_proxy({"model_list": entries, "routing": {"fallback": ["nowhere", "small"]}})
+    openai_server.next(HttpError(503))
+    assert (await proxy.chat("nowhere")).status_code == 502
+    assert (await proxy.chat("small")).status_code == 503
+    assert (await proxy.chat("small")).status_code == 200
+    tried = [(attempt.model, attempt.sent) for logged in await proxy.calls() for attempt in logged.call.attempts]
+    assert sorted(tried) == [("nowhere", False), ("small", True), ("small", True)]
 
 
 async def test_a_dead_host_is_one_clear_line(start_proxy: StartProxy) -> None:

@@ -697,6 +697,15 @@ async def test_the_tool_runner(start_proxy: StartProxy, side: Side, connect: Any
     assert [logged.call.outcome for logged in await proxy.calls()] == ["ok", "ok"]
 
 
+async def test_the_sdks_retries(start_proxy: StartProxy, side: Side, connect: Any) -> None:
+    """It says how often it has tried, and ours become fewer."""
+    proxy = await start_proxy({**side.config, "routing": {"retries": 2}})
+    side.fake.default = HttpError(529, headers={"retry-after-ms": "1"})
+    with pytest.raises(anthropic.APIStatusError):
+        await connect(proxy, max_retries=2).messages.create(**ask())
+    assert sorted(len(logged.call.attempts) for logged in await proxy.calls()) == [1, 2, 3]
+
+
 async def test_models_that_answer_by_themselves(start_proxy: StartProxy, connect: Any) -> None:
     upstream = SimulatedUpstream({}, pace=0)
     proxy = await start_proxy(catalog=simulated_catalog(), upstreams={"simulated": upstream})

@@ -149,3 +149,10 @@ def _hull(costs: NDArray[np.float64], qualities: NDArray[np.float64], at: float)
         if low <= at < high
     ]
     return max(mixtures)
+
+
+def test_examples_to_try() -> None:
+    found = bundled.examples()
+    assert len(found) > 15
+    assert len({example.category for example in found}) == len(found)
+    assert all(0 < len(example.text) <= bundled.LONGEST_EXAMPLE for example in found)

@@ -187,6 +187,38 @@ def test_nothing_stalls_or_ends_the_worker_for_good(worker: Worker, text: str) -
     assert worker.ask("math", "\\frac12", "0.5") is True
 
 
+SLOW_TO_IMPORT = """
+import time
+
+begun = time.process_time()
+while time.process_time() - begun < 2.2:
+    pass
+
+
+class LatexExtractionConfig:
+    def __init__(self, **options):
+        pass
+
+
+def parse(text, config, **options):
+    return [text]
+
+
+def verify(wanted, found, **options):
+    return wanted == found
+"""
+
+
+def test_importing_the_library_takes_nothing_of_a_questions_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "math_verify.py").write_text(SLOW_TO_IMPORT)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    worker = Worker(cpu_seconds=1)
+    assert worker.ask("math", "1", "1") is True
+    worker.close()
+
+
 def test_the_clock_is_a_limit_of_its_own() -> None:
     worker = Worker(seconds=0.5, cpu_seconds=600)
     assert worker.ask("math", "1", "1") is True

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import html
 import io
 import json
@@ -19,7 +21,7 @@ from rich.console import Console
 from app.bench import wording
 from app.bench.figures import ModelPrice, Report
 from app.bench.render_csv import render_csv
-from app.bench.render_html import render_html
+from app.bench.render_html import policy_of, render_html
 from app.bench.render_terminal import render_leaderboard
 from app.bench.report import build_report
 from app.bench.results import RouterResult
@@ -501,3 +503,15 @@ def test_a_report_stored_before_these_figures_still_loads_and_shows() -> None:
 )
 def test_the_cost_of_one_call(cost: float, text: str) -> None:
     assert wording.usd(cost) == text
+
+
+def test_the_page_runs_its_own_scripts_and_no_other() -> None:
+    page = render_html(report_on(name=EVIL, router=EVIL))
+    policy = policy_of(page)
+    scripts = re.findall(r"<script(?: [^>]*)?>(.*?)</script>", page, re.DOTALL)
+    digests = [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts]
+    # The first one is data; plotly.js and the page's own follow.
+    assert policy.split(";")[1].split() == ["script-src", *(f"'sha256-{digest}'" for digest in digests[1:])]
+    assert len(digests) == 3
+    with pytest.raises(ValueError, match="not a report's page"):
+        policy_of("<html></html>")

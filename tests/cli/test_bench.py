@@ -179,7 +179,8 @@ def test_train_then_serve_the_artifact(imported: Program) -> None:
             assert all(ranked["quality"] is not None for ranked in call["decision"]["ranking"])
             # The same proxy can be benchmarked from outside, live.
             live = ("bench", "run", "s", "-r", "mine", "--url", served.url, "--tradeoffs", "0.5", "--limit", "5")
-            report = json.loads(imported.run(*live, "--grader", "answer", "--json", "-").stdout)
+            assert "confirm with --yes" in imported.run(*live, "--grader", "answer", code=2).stderr
+            report = json.loads(imported.run(*live, "--grader", "answer", "--yes", "--json", "-").stdout)
             assert report["upstream"] == "live"
             assert report["baselines"] is None
             assert report["routers"][0]["points"][0]["coverage"] == 1.0
@@ -199,6 +200,14 @@ def test_a_served_recording_scores_as_its_suite_does(imported: Program) -> None:
     names = [router["router"] for router in report["routers"]]
     ours, theirs = (entry["routers"][names.index("cheapest")] for entry in (report, scored))
     assert ours["aiq"] == theirs["aiq"]
+
+
+def test_a_dry_run_says_what_it_would_ask(imported: Program) -> None:
+    asked = ("bench", "run", "s", "-r", "cheapest", "-r", "knn", "--tradeoffs", "0,1", "--limit", "10", "--dry-run")
+    assert "10 items of `s`, 40 calls, answered by recorded models. That is free." in imported.run(*asked).stdout
+    found = json.loads(imported.run(*asked, "--json", "-").stdout)
+    assert (found["calls"], found["items"], found["cost"], found["resumes"]) == (40, 10, None, None)
+    assert "--grader" in imported.fails(*asked, "--grader", "recorded", "--upstream", "live", OPENAI_API_KEY="k")
 
 
 def test_a_live_run_asks_before_it_spends(imported: Program) -> None:
@@ -233,8 +242,14 @@ def test_a_live_run_asks_before_it_spends(imported: Program) -> None:
         assert "10 calls to live providers will cost between $" in unasked.stderr
         assert "confirm with --yes" in unasked.stderr
         assert not fake.chats
-        capped = imported.run(*live, "--yes", "--max-cost", "0.1", "--concurrency", "1", code=1)
+        assert "All of them will cost between $" in imported.run(*live, "--dry-run").stdout
+        assert not fake.chats
+        told = imported.folder / "run-id"
+        capped = imported.run(
+            *live, "--yes", "--max-cost", "0.1", "--concurrency", "1", "--run-file", str(told), code=1
+        )
         assert "stopped at --max-cost" in capped.stderr
+        assert f"Run {told.read_text()} goes on: " in imported.run(*live, "--dry-run").stdout
         assert 0 < len(fake.chats) < 10
         rest = imported.run(*live, "--yes", "--json", "-")
         assert json.loads(rest.stdout)["n"] == 10

@@ -58,12 +58,46 @@ def test_sigterm_lets_a_stream_finish(program: Program, openai_server: FakeOpenA
         asking.start()
         assert gate.wait_reached()
         served.process.terminate()
+        # The port stays open, so that whoever asks hears that it drains.
+        while httpx.get(f"{served.url}/readyz", trust_env=False).status_code != 503:
+            time.sleep(0.01)
+        assert httpx.get(f"{served.url}/healthz", trust_env=False).status_code == 200
+        late = ask(served.url)
+        assert (late.status_code, late.json()["error"]["code"], late.headers["retry-after"]) == (503, "stopping", "1")
+        assert late.headers["connection"] == "close"
         with pytest.raises(subprocess.TimeoutExpired):
             served.process.wait(0.5)
         gate.open()
         asking.join(20)
     assert replies[0].text.endswith("data: [DONE]\n\n")
-    assert rows(program) == 1
+    assert rows(program) == 2, "the one that was refused too"
+
+
+@pytest.mark.parametrize("again", [True, False], ids=["second signal", "end of patience"])
+def test_what_cannot_be_waited_for_is_cut_off(
+    program: Program, openai_server: FakeOpenAI, tmp_path: Path, again: bool
+) -> None:
+    gate = Gate()
+    openai_server.default = Answer(gate=gate)
+    replies: list[httpx.Response] = []
+    patience = "3600" if again else "0.2"
+    with program.serving("--config", config_file(tmp_path, openai_server), HULLSPEED_DRAIN_SECONDS=patience) as served:
+        asking = threading.Thread(target=lambda: replies.append(ask(served.url)))
+        asking.start()
+        assert gate.wait_reached()
+        served.process.terminate()
+        if again:
+            while httpx.get(f"{served.url}/readyz", trust_env=False).status_code != 503:
+                time.sleep(0.01)
+            served.process.terminate()
+        served.process.wait(30)
+        asking.join(20)
+    cut = replies[0]
+    assert (cut.status_code, cut.json()["error"]["code"], cut.headers["retry-after"]) == (503, "stopping", "1")
+    program.run("ledger", "drain")
+    with psycopg.connect(program.environment["DATABASE_URL"]) as connection:
+        found = connection.execute("SELECT id::text, outcome FROM calls").fetchall()
+    assert found == [(cut.headers["x-hullspeed-call-id"], "error")]
 
 
 def test_a_ledger_that_is_away_stops_nobody(program: Program, openai_server: FakeOpenAI, tmp_path: Path) -> None:

@@ -9,9 +9,10 @@ import pytest
 
 from app.core.config import load_config
 from app.core.errors import ConfigError
-from app.core.settings import load_settings
+from app.core.settings import Settings, load_settings, unknown_variables
 from app.gateway.catalog import catalog_from_config, catalog_from_environment
 from app.gateway.entries import build_entries, build_rules
+from app.main import Proxy
 
 
 def write(folder: Path, text: str) -> Path:
@@ -80,6 +81,8 @@ def test_litellms_file_is_read_as_it_is(tmp_path: Path) -> None:
         ("a: [", "line 1"),
         ("- a", "line 1: the file must hold keys and values, not a list"),
         ("routing: 3", "line 1: `routing`"),
+        ("routing:\n  timeout: 1\n  retries: 2\n  timeout: 3", "line 4: `routing.timeout` stands on line 2 already"),
+        ("model_list: []\nmodel_list: []", "line 2: `model_list` stands on line 1 already"),
     ],
 )
 def test_errors_name_line_and_key(tmp_path: Path, text: str, words: str) -> None:
@@ -138,6 +141,70 @@ def test_models_that_cannot_be_reached(tmp_path: Path, params: str, words: str) 
     with pytest.raises(ConfigError) as caught:
         catalog_from_config(config, {})
     assert words in caught.value.message
+
+
+def test_every_missing_key_is_named_at_once(tmp_path: Path) -> None:
+    entry = "{{model_name: {0}, litellm_params: {{model: openai/m, api_key: os.environ/KEY_OF_{0}}}}}"
+    entries = ", ".join(entry.format(name) for name in "abb")
+    with pytest.raises(ConfigError) as caught:
+        catalog_from_config(load_config(write(tmp_path, f"model_list: [{entries}]")), {})
+    assert caught.value.message == (
+        "model_list: `a` takes its key from KEY_OF_a, which is not set; "
+        "model_list: `b` takes its key from KEY_OF_b, which is not set"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (
+            "  - model_name: n\n    litellm_params:\n      model: openai/n\n      api_key: os.environ/NOT_SET",
+            "line 5: ",
+        ),
+        (
+            "  - model_name: n\n    litellm_params:\n      model: hosted_vllm/n",
+            "line 3: model_list: `n` needs `api_base`",
+        ),
+        ("routing:\n  retries: 1\n  default: nope", "line 4: routing.default: there is no router `nope`"),
+        ("routing:\n  routers:\n    a: {router: knm}", "line 4: routing.routers.a: no router is named 'knm'"),
+        ("router_settings:\n  fallbacks: [{m: [nope]}]", "line 3: router_settings.fallbacks.m: The model `nope`"),
+        ("litellm_settings:\n  fallbacks: [{m: [nope]}]", "line 3: litellm_settings.fallbacks.m: The model `nope`"),
+    ],
+)
+def test_errors_found_later_name_the_line_too(tmp_path: Path, text: str, words: str) -> None:
+    models = "model_list: [{model_name: m, litellm_params: {model: openai/m, api_key: k}}]\n"
+    path = write(tmp_path, text if text.startswith(" ") else models + text)
+    if text.startswith(" "):
+        path.write_text("model_list:\n" + text)
+    with pytest.raises(ConfigError) as caught:
+        Proxy(Settings(data_dir=tmp_path), load_config(path), environ={})
+    assert caught.value.message.startswith(f"{path}, {words}")
+
+
+def test_what_nobody_knows_is_warned_of(tmp_path: Path) -> None:
+    text = """\
+model_list:
+  - model_name: m
+    litellm_params:
+      model: openai/m
+      api_bse: http://x
+      reasoning_effort: low
+      zz_new: 1
+    model_info:
+      max_input_tokns: 5
+    rpmm: 3
+"""
+    unused, unknown = load_config(write(tmp_path, text)).warnings
+    assert unused.endswith("model_list.model_info.max_input_tokns (line 9); model_list.rpmm (line 10)")
+    assert unknown.endswith(
+        "sent to the provider with every request: model_list.litellm_params.api_bse (line 5; did you mean `api_base`?)"
+        "; model_list.litellm_params.zz_new (line 7)"
+    )
+
+
+def test_variables_that_are_none_of_the_settings_are_warned_of() -> None:
+    found = unknown_variables({"HULLSPEED_PROT": "1", "HULLSPEED_PORT": "1", "HULLSPEED_BASE_URL": "x", "PATH": "x"})
+    assert found == ["HULLSPEED_PROT is not known; did you mean HULLSPEED_PORT?"]
 
 
 def test_keys_in_the_environment_make_a_catalog() -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from app.gateway.catalog import Catalog, Model
 from app.gateway.health import LONGEST_COOLDOWN, Bucket, Fleet, Health, HealthRules
-from app.gateway.retries import RESERVE, RetryBudget, pause
+from app.gateway.retries import PER_SECOND, RESERVE, RetryBudget, pause
 
 
 class Clock:
@@ -130,17 +130,35 @@ def test_a_bucket_never_gives_more_than_its_rate(per_minute: int, waits: list[fl
         assert not bucket.is_empty
 
 
-@given(st.floats(0, 1), st.lists(st.booleans(), max_size=300))
-def test_retries_stay_within_their_share(share: float, events: list[bool]) -> None:
-    budget = RetryBudget(share, Clock())
+@given(st.floats(0, 1), st.lists(st.one_of(st.booleans(), st.floats(0, 30)), max_size=300))
+def test_retries_stay_within_their_share(share: float, events: list[bool | float]) -> None:
+    clock = Clock()
+    budget = RetryBudget(share, clock)
     calls = granted = 0
-    for is_call in events:
-        if is_call:
+    for event in events:
+        if isinstance(event, float):
+            clock.now += event
+        elif event:
             budget.called()
             calls += 1
         else:
             granted += budget.spend()
-            assert granted <= share * calls + RESERVE
+            elapsed = clock.now - Clock.now
+            assert granted <= share * calls + RESERVE + elapsed * PER_SECOND + 1e-6
+
+
+def test_a_storm_is_not_retried_and_a_lone_client_always_is() -> None:
+    clock = Clock()
+    budget = RetryBudget(0.25, clock)
+    for _ in range(1000):
+        budget.called()
+    assert sum(budget.spend() for _ in range(2000)) == 250 + RESERVE
+    clock.now += 100
+    for _ in range(100):
+        budget.called()
+        clock.now += 0.375  # the pauses of two retries
+        assert budget.spend()
+        assert budget.spend()
 
 
 @given(st.integers(0, 6), st.one_of(st.none(), st.floats(0, 100)))

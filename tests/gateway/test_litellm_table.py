@@ -7,6 +7,7 @@ import os
 import pytest
 
 from app.gateway.catalog import OPENAI_SPEAKING
+from app.gateway.direct import DirectUpstream
 from app.gateway.litellm import LitellmUpstream
 
 pytestmark = pytest.mark.xdist_group("litellm")  # its import takes seconds and much memory: once is enough
@@ -22,7 +23,7 @@ def _no_keys(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def _resolved(provider: str) -> tuple[str, str | None, str | None]:
     """Provider, key and base URL as litellm works them out."""
-    await LitellmUpstream().warm()
+    await LitellmUpstream(DirectUpstream()).warm()
     import litellm
 
     target, resolved, key, url = litellm.get_llm_provider(model=f"{provider}/some-model")

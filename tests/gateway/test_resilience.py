@@ -11,7 +11,7 @@ import pytest
 
 from app.mock.server import Mock
 from tests.fakes.openai_server import FakeOpenAI
-from tests.fakes.replies import Answer, Fault, Gate, HttpError, rate_limited
+from tests.fakes.replies import Answer, Fault, Gate, HttpError, context_length_exceeded, rate_limited
 from tests.serving import StartProxy, models
 
 
@@ -104,6 +104,42 @@ async def test_stream_options_refused_is_asked_without_and_remembered(
         assert reply.text.endswith("data: [DONE]\n\n")
         assert '"usage":{"prompt_tokens"' in reply.text  # estimated by us, since the server gives none
     assert ["stream_options" in seen.body for seen in openai_server.chats] == [True, False, False]
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        HttpError(
+            422,
+            body=b'{"detail": [{"type": "extra_forbidden", "loc": ["body", "stream_options"], "input": {"a": 1},'
+            b' "msg": "Extra inputs are not permitted"}]}',
+        ),
+        HttpError(
+            400,
+            body=b'{"object": "error", "message": {"detail": [{"loc": ["body", "stream_options"], "msg": "extra"}]}}',
+        ),
+        HttpError(400, body=b"unknown field: stream_options", content_type="text/plain"),
+    ],
+    ids=["FastAPI", "FastAPI in a message", "plain text"],
+)
+async def test_stream_options_refused_in_other_words(
+    start_proxy: StartProxy, openai_server: FakeOpenAI, refusal: HttpError
+) -> None:
+    openai_server.next(refusal)
+    proxy = await start_proxy({"model_list": models(openai_server.url, "a")})
+    for _ in range(2):
+        assert (await proxy.chat("a", stream=True)).text.endswith("data: [DONE]\n\n")
+    assert ["stream_options" in seen.body for seen in openai_server.chats] == [True, False, False]
+
+
+async def test_an_error_names_what_fastapi_found_and_not_what_was_sent(
+    start_proxy: StartProxy, openai_server: FakeOpenAI
+) -> None:
+    found = {"detail": [{"loc": ["body", "seed"], "msg": "must be small", "input": "the prompt"}]}
+    openai_server.default = HttpError(422, body=json.dumps(found).encode())
+    proxy = await start_proxy({"model_list": models(openai_server.url, "a")})
+    error = (await proxy.chat("a")).json()["error"]
+    assert (error["message"], error["param"]) == ("Model `a`: seed: must be small", "seed")
 
 
 def deployments(server: FakeOpenAI, *targets: str, **params: Any) -> list[dict[str, Any]]:
@@ -224,6 +260,42 @@ async def test_a_full_model_is_passed_over(start_proxy: StartProxy, openai_serve
     assert all("max_parallel_requests" not in seen.body for seen in openai_server.chats)
 
 
+async def test_a_place_at_a_full_model_is_waited_for(start_proxy: StartProxy, openai_server: FakeOpenAI) -> None:
+    gate = Gate()
+    openai_server.on("a-target", Answer("x", gate=gate))
+    entries = models(openai_server.url, "a", max_parallel_requests=1)
+    proxy = await start_proxy({"model_list": entries, "routing": {"queue_seconds": 60, "retry_budget": 0}})
+    calls = [asyncio.ensure_future(proxy.chat("a")) for _ in range(3)]
+    await openai_server.arrived(1)
+    gate.open()
+    assert [reply.status_code for reply in await asyncio.gather(*calls)] == [200] * 3
+    assert [len(logged.call.attempts) for logged in await proxy.calls()] == [1] * 3
+
+
+async def test_nobody_waits_for_the_next_minute(start_proxy: StartProxy, openai_server: FakeOpenAI) -> None:
+    proxy = await start_proxy(
+        {"model_list": models(openai_server.url, "a", rpm=1), "routing": {"queue_seconds": 30}},
+    )
+    assert (await proxy.chat("a")).status_code == 200
+    full = await proxy.chat("a")
+    assert (full.status_code, full.json()["error"]["code"]) == (503, "model_saturated")
+    assert int(full.headers["retry-after"]) > 30
+
+
+async def test_a_model_that_is_too_small_for_a_retry_leaves_the_last_failure(
+    start_proxy: StartProxy, openai_server: FakeOpenAI
+) -> None:
+    """One fails for a passing reason, the other says that the prompt is too long for both."""
+    entries = models(openai_server.url, "a", "b")
+    for entry in entries:
+        entry["model_info"] = {"max_input_tokens": 8192}
+    openai_server.on("a-target", HttpError(503)).on("b-target", context_length_exceeded())
+    proxy = await start_proxy({"model_list": entries, "routing": {"retries": 1}})
+    reply = await proxy.chat("auto/cheapest")
+    assert (reply.status_code, reply.json()["error"]["code"]) == (400, "context_length_exceeded")
+    assert len(openai_server.chats) == 2
+
+
 async def test_requests_a_minute(start_proxy: StartProxy, openai_server: FakeOpenAI) -> None:
     entries = models(openai_server.url, "a", "b")
     entries[0]["litellm_params"]["rpm"] = 2
@@ -238,14 +310,20 @@ async def test_requests_a_minute(start_proxy: StartProxy, openai_server: FakeOpe
         (Fault("stall_after_headers"), {"first_token_timeout": 0.2}, "error"),
         (Fault("stall_mid_stream", after=1, answer=Answer("one two three")), {"idle_timeout": 0.2}, "truncated"),
         (Fault("endless", answer=Answer("x", gap=0.02)), {"stream_timeout": 0.3}, "truncated"),
+        (Fault("stall_after_headers"), {"litellm": 0.2}, "error"),
+        (Fault("stall_mid_stream", after=1, answer=Answer("one two three")), {"litellm": 0.2}, "truncated"),
     ],
-    ids=["first token", "idle", "whole stream"],
+    ids=["first token", "idle", "whole stream", "litellm's until the first", "litellm's between two"],
 )
 async def test_the_limits_of_a_stream(
     start_proxy: StartProxy, openai_server: FakeOpenAI, fault: Fault, limits: dict[str, float], outcome: str
 ) -> None:
     openai_server.on("a-target", fault)
-    proxy = await start_proxy({"model_list": models(openai_server.url, "a"), "routing": limits})
+    if "litellm" in limits:
+        config = {"model_list": models(openai_server.url, "a", stream_timeout=limits["litellm"])}
+    else:
+        config = {"model_list": models(openai_server.url, "a"), "routing": limits}
+    proxy = await start_proxy(config)
     reply = await proxy.chat("a", stream=True)
     last = reply.text.strip().splitlines()[-1].removeprefix("data: ")
     assert json.loads(last)["error"]["code"] == "upstream_timeout"

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import yaml
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, expect, sync_playwright
 
 from app.store import migrate
 from app.store.database import Database
@@ -27,6 +27,8 @@ from tests.serving import models
 CALLS = 100_000
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+PATIENCE = 20_000
+"""Milliseconds that a machine may be busy with other things."""
 LOOKS = [(width, scheme) for width in (390, 1440) for scheme in ("light", "dark")]
 """Widths and colour schemes that every page is looked at in."""
 
@@ -78,10 +80,13 @@ class Visitor:
         assert serious == []
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
+    """Closed after the last test of a page: as long as it is there its event loop runs, and no test that has one of its
+    own could follow in the same process."""
     if CHROMIUM is None:
         pytest.skip("no chromium on this machine; Debian's package `chromium` brings it")
+    expect.set_options(timeout=PATIENCE)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         yield browser
@@ -96,7 +101,7 @@ def visiting(browser: Browser, url: str, width: int = 1440, scheme: str = "light
         viewport={"width": width, "height": 900},
         color_scheme=scheme,  # type: ignore[arg-type]
     )
-    context.set_default_timeout(15_000)
+    context.set_default_timeout(PATIENCE)
     visitor = Visitor(context.new_page())
 
     def on_console(message: ConsoleMessage) -> None:

@@ -282,3 +282,23 @@ def test_an_empty_folder_is_filled(tmp_path: Path) -> None:
 def test_an_untrained_length_router_has_nothing_to_save(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match="fit it first"):
         LengthRouter().save(tmp_path / "it")
+
+
+def test_a_description_says_which_file_is_damaged(folder: Path) -> None:
+    whole = artifacts.describe(folder)
+    assert (whole.router, whole.suite, whole.n_items) == ("knn", "toy", 60)
+    assert whole.params["k"] == 200
+    assert "numpy" in whole.libraries
+    assert {file.name: file.size for file in whole.files} == {
+        name: len(raw) for name, raw in contents(folder).items() if name != "manifest.json"
+    }
+    assert [file.problem for file in whole.files] == [None] * len(whole.files)
+    (folder / "items.json").write_text("[]")
+    (folder / "arrays.npz").unlink()
+    problems = {file.name: file.problem or "" for file in artifacts.describe(folder).files}
+    assert "does not match the hash" in problems["items.json"]
+    assert "cannot be read" in problems["arrays.npz"]
+    assert problems["terms.json"] == ""
+    (folder / "manifest.json").write_text("{}")
+    with pytest.raises(ArtifactError, match="format"):
+        artifacts.describe(folder)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from routers import artifacts
 from routers.artifacts import MANIFEST, ArtifactError
-from routers.card import Card, CardPoint
+from routers.card import Card, CardModel, CardPoint
 from routers.knn import KnnRouter
 from tests.routers import toy
 
@@ -36,6 +36,7 @@ CARD = Card(
         CardPoint(0.3, 0.75, 0.002),
         CardPoint(1.0, 0.5, 0.001),
     ),
+    singles=(CardModel("small", 0.5, 0.001), CardModel("odd", 0.4, 0.004), CardModel("large", 0.8, 0.01)),
 )
 
 
@@ -74,7 +75,31 @@ def test_json_round_trip() -> None:
     assert Card.parse(json.loads(json.dumps(CARD.as_json()))) == CARD
 
 
-@pytest.mark.parametrize("value", [None, [], {}, {"points": []}, {**CARD.as_json(), "points": [{"tradeoff": 0}]}])
+def test_what_the_zero_router_mixes() -> None:
+    assert [single.model for single in CARD.zero] == ["small", "large"]
+    assert [point.tradeoff for point in CARD.best_points] == [1.0, 0.3, 0.1, 0.0]
+
+
+def test_a_card_from_before_models_were_kept_in_it() -> None:
+    old = CARD.as_json()
+    del old["singles"]
+    card = Card.parse(json.loads(json.dumps(old)))
+    assert (card.singles, card.zero) == ((), ())
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        None,
+        [],
+        {},
+        {"points": []},
+        {**CARD.as_json(), "points": [{"tradeoff": 0}]},
+        {**CARD.as_json(), "points": [1]},
+        {**CARD.as_json(), "singles": {}},
+        {**CARD.as_json(), "singles": [{"model": 1}]},
+    ],
+)
 def test_broken_cards_are_refused(value: object) -> None:
     with pytest.raises(ValueError, match="card"):
         Card.parse(value)

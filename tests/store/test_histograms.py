@@ -1,5 +1,6 @@
 import math
 
+import numpy as np
 import psycopg
 import pytest
 from hypothesis import given
@@ -32,6 +33,14 @@ def test_a_quantile_is_in_the_bucket_of_the_exact_one(values: list[float], share
 
 def test_no_calls_have_no_quantile() -> None:
     assert LATENCY.quantile([0] * BUCKETS, 0.5) is None
+
+
+@given(st.lists(seconds, min_size=1, max_size=5), st.floats(0, 1))
+def test_quantiles_of_many_are_those_of_each(many: list[list[float]], share: float) -> None:
+    counts = [*(counts_of(LATENCY, values) for values in many), [0] * BUCKETS]
+    *found, nothing = LATENCY.quantiles(np.array(counts), share)
+    assert found == pytest.approx([LATENCY.quantile(one, share) for one in counts[:-1]])
+    assert math.isnan(nothing)
 
 
 @pytest.mark.parametrize("histogram", [LATENCY, OVERHEAD])

@@ -9,19 +9,30 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.routing import Route
 
+from app.api.pages.bench import bench_pages
+from app.api.pages.bench_common import Bench
+from app.api.pages.bench_compare import bench_compare_pages
+from app.api.pages.bench_items import bench_item_pages
+from app.api.pages.bench_new import bench_new_pages
+from app.api.pages.bench_runs import bench_run_pages
+from app.api.pages.bench_starts import bench_start_pages
 from app.api.pages.calls import calls_pages
 from app.api.pages.files import files_pages
 from app.api.pages.overview import overview_pages
-from app.api.pages.render import page
+from app.api.pages.playground import playground_pages
+from app.api.pages.render import make_ready, page
+from app.api.pages.routers import routers_pages
 from app.api.pages.shown import Shown
 from app.api.pages.signing import signing_pages, to_sign_in
+from app.api.pages.trying import trying_pages
 from app.core.errors import HullspeedError, InvalidKey
 
 log = logging.getLogger("hullspeed.pages")
 
 
 def pages_app(shown: Shown) -> FastAPI:
-    """All pages. Errors are pages too."""
+    """All pages. Errors are pages too. Takes a while: to be made in a thread."""
+    make_ready()
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
     _install_error_pages(app)
     app.include_router(files_pages())
@@ -31,7 +42,20 @@ def pages_app(shown: Shown) -> FastAPI:
         await shown.access(request)
         request.state.signed_in = shown.access.has_key
 
-    for pages in (overview_pages(shown), calls_pages(shown)):
+    bench = Bench(shown)
+    for pages in (
+        overview_pages(shown),
+        calls_pages(shown),
+        bench_new_pages(bench),
+        bench_start_pages(bench),
+        bench_compare_pages(bench),
+        bench_run_pages(bench),
+        bench_item_pages(bench),
+        bench_pages(bench),
+        playground_pages(shown),
+        routers_pages(shown),
+        trying_pages(shown),
+    ):
         app.include_router(pages, dependencies=[Depends(signed_in)])
     app.router.routes.append(Route("/try/chat", shown.chat, methods=["POST"]))
 

@@ -34,6 +34,12 @@ def address(name: str) -> str:
     return f"/ui/files/{_tag(name)}/{name}"
 
 
+def list_files() -> list[str]:
+    """Names of all files."""
+    ours = (file.name for file in (files("app.pages") / "static").iterdir())
+    return [_PLOTLY, *(name for name in ours if name.rpartition(".")[2] in TYPES)]
+
+
 def files_pages() -> APIRouter:
     """The endpoint of the files. They are no secret: whoever has the package has them."""
     api = APIRouter()

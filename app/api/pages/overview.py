@@ -1,19 +1,127 @@
-"""`/ui/`: what was called, what it cost and what it saved."""
+"""`/ui/`: is it healthy, how much is called, what does it cost, what was saved, where does it go."""
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Request, Response
+from typing import Annotated, Any, Literal
+from urllib.parse import urlencode
 
-from app.api.pages.render import page
+import msgspec
+from fastapi import APIRouter, Depends, Request, Response
+
+from app.api.pages.overview_figures import (
+    OUTCOMES,
+    TIMES,
+    errors_figure,
+    models_figure,
+    models_legend,
+    nothing,
+    times_figure,
+)
+from app.api.pages.overview_rows import failing, model_rows, troubles
+from app.api.pages.overview_tiles import chosen_baseline, tiles
+from app.api.pages.overview_view import PERIODS, SHOWS, Asked, Seen, Watching
+from app.api.pages.render import HEADERS, page
 from app.api.pages.shown import Shown
+from app.core.errors import StoreUnavailable
+from app.gateway.catalog import CHAT
+
+View = Annotated[Asked, Depends()]
 
 
-def overview_pages(_shown: Shown) -> APIRouter:
+def overview_pages(shown: Shown) -> APIRouter:
     """The page, and the parts of it that are asked for again while it is looked at."""
     api = APIRouter()
+    watching = Watching(shown)
 
     @api.get("/")
-    async def overview(request: Request) -> Response:
-        return await page(request, "overview.html")
+    async def overview(request: Request, asked: View) -> Response:
+        seen = await watching.look(asked)
+        given = asked.parameters()
+        # The address without what goes without saying, where a form has put everything into it.
+        headers = {"hx-push-url": f"/ui/?{urlencode(given)}" if given else "/ui/"}
+        return await page(
+            request,
+            "overview.html",
+            headers=headers if "hx-request" in request.headers else {},
+            periods=PERIODS,
+            shows=SHOWS,
+            routers=sorted({*shown.decider.entries, *_routers(seen), asked.router} - {"", "none"}),
+            priced=sorted({*seen.prices, asked.against} - {""}),
+            warnings=shown.config.warnings,
+            start=_start(request, shown) if seen.found is not None and seen.found.is_empty else None,
+            **_live(seen),
+        )
+
+    @api.get("/overview/live")
+    async def live(request: Request, asked: View) -> Response:
+        seen = await watching.look(asked)
+        return await page(request, "overview_live.html", shows=SHOWS, warnings=shown.config.warnings, **_live(seen))
+
+    @api.get("/overview/first")
+    async def first() -> Response:
+        """Has the page loaded again once there is a call."""
+        try:
+            empty = await watching.is_empty()
+        except StoreUnavailable:
+            empty = True
+        return Response(status_code=204, headers=HEADERS if empty else {**HEADERS, "hx-refresh": "true"})
+
+    @api.get("/overview/charts/{name}")
+    async def chart(name: Literal["models", "times", "errors"], asked: View) -> Response:
+        try:
+            line = await watching.timeline(asked)
+        except StoreUnavailable:
+            figure = nothing("The ledger does not answer")
+        else:
+            if name == "models":
+                figure = models_figure(line, shown.decider.catalog, asked.show)
+            else:
+                figure = times_figure(line) if name == "times" else errors_figure(line)
+        return Response(msgspec.json.encode(figure), headers=HEADERS, media_type="application/json")
+
+    def _live(seen: Seen) -> dict[str, Any]:
+        rows, left_out = model_rows(seen)
+        asked, found = seen.asked, seen.found
+        links: dict[str, Any] = {"source": None if asked.source == "all" else asked.source, "router": asked.router}
+        recent = dict(links)
+        if found is not None and asked.period != "all":
+            links["since"] = found.sums.since.isoformat().replace("+00:00", "Z")
+        return {
+            "asked": asked,
+            "given": asked.parameters(),
+            "seen": seen,
+            "found": found,
+            "tiles": tiles(seen),
+            "against": chosen_baseline(seen),
+            "models": rows,
+            "models_left_out": left_out,
+            "legend": models_legend(rows),
+            "times_legend": [(f"{name}", colour) for name, colour in TIMES.items()],
+            "outcomes_legend": list(OUTCOMES.values()),
+            "failing": failing,
+            "troubles": troubles(seen),
+            "links": links,
+            "recent_links": recent,
+            "every": PERIODS[asked.period][2],
+            "ledger": shown.ledger,
+            "where": shown.database.describe(),
+        }
 
     return api
+
+
+def _routers(seen: Seen) -> set[str]:
+    return set() if seen.found is None else set(seen.found.sums.routers)
+
+
+def _start(request: Request, shown: Shown) -> dict[str, Any]:
+    """How to make the first call: the address that the browser found this proxy at, and a model of its own."""
+    decider = shown.decider
+    chat = [name for name, model in decider.catalog.items() if CHAT in model.endpoints]
+    routed = [name for name in chat if name in decider.rules.models]
+    return {
+        "url": f"{request.url.scheme}://{request.url.netloc}/v1",
+        "model": "auto" if routed else chat[0] if chat else None,
+        "models": chat,
+        "has_key": (shown.settings.api_key or shown.config.general_settings.master_key) is not None,
+    }

@@ -15,7 +15,7 @@ from urllib.parse import urlencode
 from fastapi import Request, Response
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from app.api.pages.files import address
+from app.api.pages.files import address, list_files
 from app.core import formats
 
 PIECE_SECONDS = 0.001
@@ -69,6 +69,16 @@ async def page(request: Request, template: str, *, status: int = 200, **context:
             await asyncio.sleep(0)
             begun = time.monotonic()
     return Response("".join(pieces), status, {**HEADERS, **headers}, media_type="text/html")
+
+
+def make_ready() -> None:
+    """Read and compile all templates, and what addresses of files are made of: a tenth of a second that the first page
+    would otherwise take from the calls beside it. Meant for a thread."""
+    environment = _environment()
+    for template in environment.list_templates(filter_func=lambda name: name.startswith("ui/")):
+        environment.get_template(template)
+    for name in list_files():
+        address(name)
 
 
 def away(request: Request, url: str) -> Response:

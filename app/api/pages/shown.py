@@ -10,6 +10,7 @@ from app.api.chat import CallEndpoint
 from app.api.pages.access import Access
 from app.core.config import Config
 from app.core.settings import Settings
+from app.gateway.admission import Admission
 from app.gateway.decide import Decider
 from app.store.database import Database
 from app.store.writer import Ledger
@@ -27,6 +28,8 @@ class Shown:
     """Waits a little until what all workers have just recorded is in Postgres."""
     decider: Decider
     """Knows the catalog, the routers and which models are up."""
+    admission: Admission
+    """Knows what is in flight."""
     readiness: Callable[[], tuple[bool, dict[str, Any]]]
     chat: CallEndpoint
     """The proxy's own chat endpoint, for whoever has a session in place of a key."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from functools import cache
 from types import MappingProxyType
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -23,7 +24,14 @@ NAME = "basics"
 """The suite of the demo."""
 TUNING = "tuning"
 """The suite that models are asked for tuning."""
-NAMES = (NAME, TUNING)
+SAID = MappingProxyType(
+    {
+        NAME: "computed questions with the outcomes of simulated models: shows how routing works, without a key",
+        TUNING: "computed questions, from easy to what strong models miss, without outcomes: for models of your own",
+    }
+)
+"""What each of them is for."""
+NAMES = tuple(SAID)
 FORMS: dict[str, Form] = {"json": "json", "exact": "alone"}
 
 
@@ -58,6 +66,30 @@ def _load(name: str) -> Suite:
             else f"{said}, from easy to what strong models miss; without outcomes."
         ),
     )
+
+
+class Example(NamedTuple):
+    """A prompt to try."""
+
+    category: str
+    text: str
+
+
+LONGEST_EXAMPLE = 600
+"""Characters of a prompt that is no more than looked at."""
+
+
+@cache
+def examples() -> tuple[Example, ...]:
+    """A prompt of every category of the bundled suites, the hardest that is not long. Reads both files the first time:
+    run it in a thread."""
+    found: dict[str, Line] = {}
+    for name in NAMES:
+        for line in _lines(name):
+            known = found.get(line.category)
+            if len(line.input) <= LONGEST_EXAMPLE and (known is None or line.difficulty > known.difficulty):
+                found[line.category] = line
+    return tuple(Example(category, line.input) for category, line in found.items())
 
 
 def _simulated() -> Recorded:

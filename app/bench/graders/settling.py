@@ -37,8 +37,14 @@ def main(memory: int, cpu_seconds: int) -> None:
     # Nothing here writes a file.
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     judges = {"math": same_formula, "schema": valid}
+    ready: set[str] = set()
     for line in sys.stdin:
         kind, left, right = json.loads(line)
+        if kind not in ready:
+            # A question without content, beyond the limit on time: importing the libraries takes longer than most
+            # answers, and on a busy machine longer than any question may.
+            judges[kind]("1", "1" if kind == "math" else "{}")
+            ready.add(kind)
         used = resource.getrusage(resource.RUSAGE_SELF)
         limit = int(used.ru_utime + used.ru_stime) + 1 + cpu_seconds
         resource.setrlimit(resource.RLIMIT_CPU, (limit, resource.RLIM_INFINITY))

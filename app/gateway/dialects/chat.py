@@ -51,6 +51,7 @@ def with_model_and_cost(answer: WholeAnswer, cost: Decimal | None) -> bytes:
 
 
 _NULL = msgspec.Raw(b"null")
+_OF_ALL_CHUNKS = frozenset({"id", "object", "created", "service_tier", "system_fingerprint"})
 
 
 class ChatTelling:
@@ -60,11 +61,14 @@ class ChatTelling:
         self.model = encoded(model)
         self.usage = usage
         self._last: Fields = {}
+        self._stated: msgspec.Raw | None = None
 
     def say(self, reply: Reading, fields: Fields) -> bytes:
         self._last = fields
-        if reply.has_usage and not reply.is_whole:
-            return b""
+        if reply.has_usage:
+            self._stated = fields.get("usage")
+            if not reply.is_whole:
+                return b""
         # Nobody else reads it any more.
         fields["model"] = self.model
         fields.pop("usage", None)
@@ -75,10 +79,19 @@ class ChatTelling:
     def end(self, attempt: Attempt, cost: Decimal | None) -> bytes:
         if not self.usage:
             return event(DONE)
-        kept = ("id", "object", "created", "service_tier", "system_fingerprint")
-        chunk: dict[str, object] = {name: self._last[name] for name in kept if name in self._last}
-        chunk |= {"model": self.model, "choices": [], "usage": usage_of(attempt, cost)}
+        # The upstream's own chunk of usage, if it sent one: what is not known here stays in it.
+        own = self._stated is not None and self._last.get("usage") is self._stated
+        chunk: dict[str, object] = {name: raw for name, raw in self._last.items() if own or name in _OF_ALL_CHUNKS}
+        chunk |= {"model": self.model, "choices": [], "usage": self._totals(attempt, cost)}
         return event(msgspec.json.encode(chunk)) + event(DONE)
+
+    def _totals(self, attempt: Attempt, cost: Decimal | None) -> dict[str, object]:
+        totals = usage_of(attempt, cost)
+        stated = None if self._stated is None else msgspec.json.decode(self._stated)
+        if not isinstance(stated, dict) or attempt.usage is None or attempt.usage.estimated:
+            return totals
+        ours = {name: totals[name] for name in ("prompt_tokens", "completion_tokens", "cost") if name in totals}
+        return {**totals, **stated, **ours}
 
 
 def usage_of(attempt: Attempt, cost: Decimal | None) -> dict[str, object]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -126,6 +126,14 @@ class MessagesPart(msgspec.Struct):
     @property
     def is_whole(self) -> bool:
         return self.type == "message" and self.content is not None
+
+    @property
+    def has_several(self) -> bool:
+        return False
+
+    @property
+    def ends(self) -> Sequence[tuple[int, str | None]]:
+        return ()
 
     @property
     def has_usage(self) -> bool:

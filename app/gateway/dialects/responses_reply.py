@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -132,6 +132,14 @@ class ResponsesPart(_Response):
     @property
     def is_whole(self) -> bool:
         return self.output is not None
+
+    @property
+    def has_several(self) -> bool:
+        return False
+
+    @property
+    def ends(self) -> Sequence[tuple[int, str | None]]:
+        return ()
 
     @property
     def has_usage(self) -> bool:

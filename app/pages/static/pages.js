@@ -66,9 +66,18 @@
     return layout;
   }
 
-  // Colours are given as names of the style's variables, so that they follow the theme.
+  // plotly shows a time as it is written.
+  const UTC = /^\d{4}-\d\d-\d\dT[\d:.]+Z$/;
+  function local(text) {
+    const at = new Date(text);
+    return new Date(at - 60000 * at.getTimezoneOffset()).toISOString().slice(0, -1);
+  }
+
+  // Colours are given as names of the style's variables, so that they follow the theme; times in UTC with a Z at their
+  // end, so that they are shown in the reader's zone.
   function coloured(value) {
     if (typeof value === "string" && value.startsWith("--")) return styled(value);
+    if (typeof value === "string" && UTC.test(value)) return local(value);
     if (Array.isArray(value)) return value.map(coloured);
     if (value && typeof value === "object") {
       return Object.fromEntries(Object.entries(value).map(([name, inner]) => [name, coloured(inner)]));
@@ -83,9 +92,14 @@
   }
 
   async function load(chart) {
-    const reply = await fetch(chart.dataset.figure, { headers: { accept: "application/json" } });
-    if (!reply.ok) return;
-    chart.figure = await reply.json();
+    try {
+      const reply = await fetch(chart.dataset.figure, { headers: { accept: "application/json" } });
+      // Whoever is not signed in any more is led to a page.
+      if (!reply.ok || !(reply.headers.get("content-type") || "").includes("json")) return;
+      chart.figure = await reply.json();
+    } catch {
+      return; // The proxy is away: what is drawn stays until it is back.
+    }
     draw(chart);
   }
 

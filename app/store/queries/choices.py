@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable
 from datetime import UTC, datetime
+from typing import Literal
 
 import msgspec
 import sqlalchemy as sa
@@ -15,6 +17,8 @@ from app.store.tables import call_stats
 _RECENT_DAYS = 30
 _RECENT_CALLS = 20_000
 _MOST = 200
+ENOUGH_SCORES = 30
+"""Of a model, for its mean score to tell it from others."""
 
 
 class Choices(msgspec.Struct, frozen=True, kw_only=True):
@@ -106,3 +110,37 @@ async def expected_qualities(database: Database, *, newest: int = 2000) -> list[
     alphabetical order: whoever is best of them is the best single model to compare with. Raises `StoreUnavailable`."""
     async with database.begin() as connection:
         return [ExpectedQuality(**row._mapping) for row in await connection.execute(_QUALITIES, {"calls": newest})]
+
+
+class BestSingle(msgspec.Struct, frozen=True):
+    """The model that one would send everything to, and how that is known."""
+
+    model: str
+    quality: float
+    """In [0, 1]: a mean of scores, or of what routers predict."""
+    basis: Literal["scores", "predictions"]
+    count: int
+    """Scores or predictions that it is the mean of."""
+
+
+def best_single(qualities: Iterable[ExpectedQuality], among: Collection[str]) -> BestSingle | None:
+    """The best of `among`; None where nothing is known of at least two of them.
+
+    By what people and graders said, where at least two models have `ENOUGH_SCORES` each; otherwise by what routers
+    predict. Scores of live calls are of the requests that each model was given: harder ones, where routing works.
+    """
+    known = [quality for quality in qualities if quality.model in among]
+    scored = [
+        BestSingle(one.model, one.scored, "scores", one.scores)
+        for one in known
+        if one.scored is not None and one.scores >= ENOUGH_SCORES
+    ]
+    predicted = [
+        BestSingle(one.model, one.predicted, "predictions", one.predictions)
+        for one in known
+        if one.predicted is not None
+    ]
+    for found in (scored, predicted):
+        if len(found) > 1:
+            return max(found, key=lambda one: (one.quality, one.count))
+    return None

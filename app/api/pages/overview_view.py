@@ -1,0 +1,178 @@
+"""What the overview is asked for, and what is known of it: gathered once for all who look."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, Literal
+
+from fastapi import Query
+
+from app.api.pages.shown import Shown
+from app.core.briefly import Briefly
+from app.core.errors import StoreUnavailable
+from app.core.types import Price
+from app.gateway.standing import ModelStanding, standings
+from app.store.journal import count
+from app.store.queries.attempted import Attempted, recent_attempts
+from app.store.queries.calls import CallFilter, CallRow, list_calls
+from app.store.queries.choices import BestSingle, ExpectedQuality, best_single, expected_qualities
+from app.store.queries.overview import FAILED, Overview, is_empty, overview
+from app.store.queries.periods import StatsFilter
+from app.store.queries.timeline import Timeline, timeline
+
+PATIENCE = 2.0
+"""Seconds that a page waits for Postgres before it shows what it knows without; it fills in what comes later."""
+LATEST, ERRORS = 8, 6
+"""Calls in the two lists."""
+
+Period = Literal["1h", "24h", "7d", "30d", "all"]
+PERIODS: dict[Period, tuple[str, timedelta | None, int]] = {
+    "1h": ("1 h", timedelta(hours=1), 5),
+    "24h": ("24 h", timedelta(hours=24), 10),
+    "7d": ("7 d", timedelta(days=7), 30),
+    "30d": ("30 d", timedelta(days=30), 60),
+    "all": ("All", None, 60),
+}
+"""Period → its name, its length, and every how many seconds its charts are drawn again."""
+SHOWS = {"calls": "Calls", "spend": "Spend", "share": "Share"}
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The parameters in the address."""
+
+    period: Annotated[Period, Query()] = "24h"
+    source: Annotated[Literal["live", "replay", "all"], Query()] = "live"
+    router: Annotated[str, Query(max_length=200)] = ""
+    against: Annotated[str, Query(max_length=200)] = ""
+    """The model to compare with."""
+    show: Annotated[Literal["calls", "spend", "share"], Query()] = "calls"
+
+    def parameters(self) -> dict[str, str]:
+        """Those that are not as they are without saying so."""
+        given = {name: getattr(self, name) for name in ("period", "source", "router", "against", "show")}
+        return {name: value for name, value in given.items() if value != getattr(Asked, name)}
+
+    @property
+    def wanted(self) -> StatsFilter:
+        return StatsFilter(source=None if self.source == "all" else self.source, router=self.router or None)
+
+    def since(self, now: datetime) -> datetime | None:
+        length = PERIODS[self.period][1]
+        return None if length is None else now - length
+
+
+@dataclass(frozen=True)
+class Found:
+    """What the ledger says."""
+
+    sums: Overview
+    latest: Sequence[CallRow]
+    errors: Sequence[CallRow]
+    attempted: dict[str, Attempted]
+    qualities: Sequence[ExpectedQuality]
+    is_empty: bool
+    """No call was ever recorded."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Everything that the page shows."""
+
+    asked: Asked
+    now: datetime
+    found: Found | None
+    problem: str | None
+    """Why the ledger says nothing."""
+    standings: Sequence[ModelStanding]
+    prices: dict[str, Price]
+    """Of the catalog's models whose price is known."""
+    best: BestSingle | None
+    inflight: int
+    most_inflight: int
+    waiting: tuple[int, int]
+    """Rows and bytes in the journal, of all workers of this host."""
+
+
+class Watching:
+    """Looks at a serving proxy for whoever looks at the overview."""
+
+    def __init__(self, shown: Shown) -> None:
+        self.shown = shown
+        self._found = Briefly[Found]()
+        self._timelines = Briefly[Timeline]()
+        self._attempted = Briefly[dict[str, Attempted]](5.0)
+        self._qualities = Briefly[list[ExpectedQuality]](60.0)
+        self._waiting = Briefly[tuple[int, int]](2.0)
+
+    async def look(self, asked: Asked) -> Seen:
+        """Everything; without the ledger where that does not answer soon."""
+        shown = self.shown
+        found, problem = None, None
+        try:
+            found = await self._patiently(self._found.get((asked.period, asked.wanted), lambda: self._find(asked)))
+            if found.is_empty and not await is_empty(shown.database):
+                # The first call has come since: nobody is to be told again how to make it.
+                found = await self._patiently(self._find(asked))
+        except StoreUnavailable as error:
+            problem = error.message
+        catalog = shown.decider.catalog
+        return Seen(
+            asked=asked,
+            now=datetime.now(UTC),
+            found=found,
+            problem=problem,
+            standings=standings(shown.decider.fleet),
+            prices={name: model.price for name, model in catalog.items() if model.price is not None},
+            best=None if found is None else best_single(found.qualities, catalog.keys()),
+            inflight=shown.admission.inflight,
+            most_inflight=shown.admission.limit,
+            waiting=await self._waiting.get((), lambda: asyncio.to_thread(count, shown.settings.data_dir / "journal")),
+        )
+
+    async def timeline(self, asked: Asked) -> Timeline:
+        """The period in steps. Raises `StoreUnavailable`."""
+        now = datetime.now(UTC)
+        key = (asked.period, asked.wanted)
+        database = self.shown.database
+        return await self._timelines.get(key, lambda: timeline(database, asked.since(now), now, asked.wanted))
+
+    async def is_empty(self) -> bool:
+        """Whether no call was ever recorded. Raises `StoreUnavailable`."""
+        await self._ready()
+        return await is_empty(self.shown.database)
+
+    async def _patiently(self, finding: Any) -> Found:
+        try:
+            found: Found = await asyncio.wait_for(finding, PATIENCE)
+        except TimeoutError:
+            raise StoreUnavailable(f"The ledger has not answered within {PATIENCE:g} seconds.") from None
+        return found
+
+    async def _ready(self) -> None:
+        if not await self.shown.ledger.ready(PATIENCE):
+            raise StoreUnavailable(f"The ledger is not ready yet ({self.shown.database.describe()}).")
+
+    async def _find(self, asked: Asked) -> Found:
+        await self._ready()
+        # One question after the other: pages take one connection of the pool, whoever looks.
+        database, now, wanted = self.shown.database, datetime.now(UTC), asked.wanted
+        sums = await overview(database, asked.since(now), now, wanted)
+        some = CallFilter(source=wanted.source, router=wanted.router)
+        latest = (await list_calls(database, some, limit=LATEST)).rows
+        errors: list[CallRow] = []
+        for outcome in FAILED:
+            failed = CallFilter(source=wanted.source, router=wanted.router, outcome=outcome)
+            errors += (await list_calls(database, failed, limit=ERRORS)).rows
+        errors.sort(key=lambda call: call.started_at, reverse=True)
+        return Found(
+            sums=sums,
+            latest=latest,
+            errors=errors[:ERRORS],
+            attempted=await self._attempted.get(wanted, lambda: recent_attempts(database, wanted)),
+            qualities=await self._qualities.get((), lambda: expected_qualities(database)),
+            is_empty=not sums.total.calls and not latest and await is_empty(database),
+        )

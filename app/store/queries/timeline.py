@@ -1,0 +1,160 @@
+"""A period's calls step by step, as charts show them: at most two hundred steps, whatever the period."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+import numpy as np
+import sqlalchemy as sa
+
+from app.store.database import Database
+from app.store.histograms import BUCKETS, LATENCY, OVERHEAD, Histogram, summed
+from app.store.queries.periods import EVERYTHING, StatsFilter, among, ceil, first_day, floor, width_of
+
+MOST_STEPS = 200
+MOST_MODELS = 9
+SHARES = (0.5, 0.9, 0.99)
+
+Line = list[float | None]
+"""A figure for each step; None in one without calls."""
+
+
+class ModelLine(msgspec.Struct, frozen=True, kw_only=True):
+    """What one model answered."""
+
+    calls: list[int]
+    """By step, as all lists here."""
+    cost_usd: list[float]
+
+
+class Timeline(msgspec.Struct, frozen=True, kw_only=True):
+    """A period in steps."""
+
+    since: datetime
+    until: datetime
+    step: timedelta
+    steps: list[datetime]
+    """When each begins."""
+    models: dict[str, ModelLine]
+    """By the model that answered, the most called first; `MOST_MODELS` at most."""
+    others: ModelLine
+    """What further models answered."""
+    unanswered: ModelLine
+    """What no model answered: failed or refused."""
+    outcomes: dict[str, list[int]]
+    """Outcome → calls, the most frequent first."""
+    latency: dict[float, Line]
+    """Share of the calls (0.5, 0.9, 0.99) → seconds that it stays within, read from a histogram."""
+    overhead: dict[float, Line]
+
+
+async def timeline(
+    database: Database,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    wanted: StatsFilter = EVERYTHING,
+    *,
+    now: datetime | None = None,
+) -> Timeline:
+    """The calls started within a period, by step. Times as for `app.store.queries.overview.overview`. Raises
+    `StoreUnavailable`."""
+    now = now or datetime.now(UTC)
+    until = now if until is None else until
+    async with database.begin() as connection:
+        if since is None:
+            since = await first_day(connection) or until
+        width = width_of(since, until, now)
+        begin = floor(since, width)
+        end = max(ceil(until, width), begin + timedelta(seconds=width))
+        rows = round((end - begin).total_seconds() / width)
+        # Only days can be so many: a step is then several of them.
+        step = width * math.ceil(rows / MOST_STEPS)
+        steps = math.ceil(rows * width / step)
+        some, given = among([(width, begin, end)], wanted)
+        given |= {"begin": begin, "step": step, "most": MOST_MODELS}
+
+        async def ask(query: str) -> Sequence[Any]:
+            return (await connection.execute(sa.text(query.format(some=some)), given)).all()
+
+        models, outcomes, ((text,),) = await ask(_MODELS), await ask(_OUTCOMES), await ask(_TIMES)
+    lines = {row.model: _model_line(row, steps) for row in models}
+    nothing = ModelLine(calls=[0] * steps, cost_usd=[0] * steps)
+    others, unanswered = lines.pop(None, nothing), lines.pop("", nothing)
+    times = msgspec.json.decode(text or "[]", type=list[tuple[int, list[int], list[int]]])
+    places = [place for place, _, _ in times]
+    return Timeline(
+        since=begin,
+        until=end,
+        step=timedelta(seconds=step),
+        steps=[begin + timedelta(seconds=step * place) for place in range(steps)],
+        models=lines,
+        others=others,
+        unanswered=unanswered,
+        outcomes={row.outcome: _spread(row.places, row.calls, steps) for row in outcomes},
+        latency=_lines(LATENCY, places, [counts for _, counts, _ in times], steps),
+        overhead=_lines(OVERHEAD, places, [counts for _, _, counts in times], steps),
+    )
+
+
+def _model_line(row: Any, steps: int) -> ModelLine:
+    return ModelLine(calls=_spread(row.places, row.calls, steps), cost_usd=_spread(row.places, row.cost_usd, steps))
+
+
+def _spread(places: Sequence[int], values: Sequence[Any], steps: int) -> list[Any]:
+    """The values at their places, zeros between them."""
+    spread: list[Any] = [0] * steps
+    for place, value in zip(places, values, strict=True):
+        spread[place] = value
+    return spread
+
+
+def _lines(
+    histogram: Histogram, places: Sequence[int], counts: Sequence[Sequence[int]], steps: int
+) -> dict[float, Line]:
+    together = np.array(counts, dtype=np.int64).reshape(len(counts), BUCKETS)
+    found: dict[float, Line] = {}
+    for share in SHARES:
+        values = histogram.quantiles(together, share).tolist()
+        line: Line = [None] * steps
+        for place, value in zip(places, values, strict=True):
+            # Not a number where no call of the step has one.
+            line[place] = value if value == value else None
+        found[share] = line
+    return found
+
+
+_PLACE = "(extract(epoch FROM began_at - :begin)::integer / :step)"
+# `most` models by name, one line for the others (null), and one for what no model answered ("").
+_MODELS = f"""
+WITH each AS (
+  SELECT {_PLACE} AS place, model, sum(calls) AS calls, sum(cost_usd) AS cost_usd
+  FROM call_stats WHERE {{some}} GROUP BY 1, 2
+), shown AS (
+  SELECT model FROM each WHERE model <> '' GROUP BY model ORDER BY sum(calls) DESC, model LIMIT :most
+), lines AS (
+  SELECT place, CASE WHEN model = '' OR model IN (SELECT model FROM shown) THEN model END AS model,
+    sum(calls)::bigint AS calls, sum(cost_usd)::double precision AS cost_usd
+  FROM each GROUP BY 1, 2
+)
+SELECT model, array_agg(place) AS places, array_agg(calls) AS calls, array_agg(cost_usd) AS cost_usd
+FROM lines GROUP BY model ORDER BY sum(calls) DESC, model
+"""  # noqa: S608 -- only constants of this module are put in
+_OUTCOMES = f"""
+WITH lines AS (
+  SELECT {_PLACE} AS place, outcome, sum(calls)::bigint AS calls FROM call_stats WHERE {{some}} GROUP BY 1, 2
+)
+SELECT outcome, array_agg(place) AS places, array_agg(calls) AS calls
+FROM lines GROUP BY outcome ORDER BY sum(calls) DESC, outcome
+"""  # noqa: S608 -- as above
+# As one text: to take ten thousand counts out of rows would keep the event loop for milliseconds.
+_TIMES = f"""
+WITH lines AS (
+  SELECT {_PLACE} AS place, {", ".join(f"{summed(h.column, 'bigint')} AS {h.column}" for h in (LATENCY, OVERHEAD))}
+  FROM call_stats WHERE {{some}} GROUP BY 1
+)
+SELECT json_agg(json_build_array(place, {LATENCY.column}, {OVERHEAD.column}))::text FROM lines
+"""  # noqa: S608 -- as above

@@ -1,0 +1,262 @@
+"""The overview: true, live, and of use when there is nothing to see yet."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import yaml
+from playwright.sync_api import Browser, Page, expect
+
+from tests.cli.program import Program
+from tests.fakes.openai_server import FakeOpenAI
+from tests.fakes.replies import HttpError
+from tests.pages.conftest import LOOKS, Site, Visitor, config, visiting
+
+HOSTILE = "<img src=x onerror=\"document.title='stolen'\"><script>document.title='stolen'</script>"
+
+
+@contextmanager
+def proxy(
+    folder: Path, fake: FakeOpenAI, url: str, *, changed: dict[str, Any] | None = None, **environ: str
+) -> Iterator[str]:
+    """A proxy of its own; gives its address."""
+    (folder / "hullspeed.yaml").write_text(yaml.safe_dump({**config(fake.url), **(changed or {})}))
+    program = Program(folder, {"HULLSPEED_DATA_DIR": str(folder / "data"), "DATABASE_URL": url})
+    with program.serving("--config", "hullspeed.yaml", **environ) as served:
+        yield served.url
+
+
+def client(url: str) -> httpx.Client:
+    return httpx.Client(base_url=url, trust_env=False, timeout=30)
+
+
+def ask(url: str, **fields: Any) -> httpx.Response:
+    body = {"model": "auto", "messages": [{"role": "user", "content": "hello"}], **fields}
+    with client(url) as http:
+        return http.post("/v1/chat/completions", json=body)
+
+
+def figure(page: Page, name: str) -> str:
+    """What a tile shows."""
+    tile = page.locator(".tile").filter(has=page.locator("dt", has_text=re.compile(f"^{name}")))
+    return tile.locator(".figure").inner_text()
+
+
+def active(page: Page) -> str:
+    """The text of what has the focus: windows of a browser that shows none have no focus themselves."""
+    text: str = page.evaluate("document.activeElement.textContent")
+    return text
+
+
+def drawn(page: Page) -> None:
+    """Wait until every chart has something in it."""
+    for name in ("models", "times", "errors"):
+        expect(page.locator(f"[data-figure*='charts/{name}'] .main-svg").first).to_be_visible()
+
+
+@pytest.mark.parametrize(("width", "scheme"), LOOKS)
+def test_looks(visit: Callable[..., Visitor], width: int, scheme: str) -> None:
+    visitor = visit("/ui/?period=30d", width, scheme)
+    page = visitor.page
+    expect(page).to_have_title("Overview – Hullspeed")
+    drawn(page)
+    expect(page.get_by_role("status").filter(has_text="models are up")).to_contain_text("The ledger takes calls")
+    expect(page.locator("#models").get_by_role("link", name="small", exact=True)).to_be_visible()
+    visitor.check()
+
+
+def test_figures_are_those_of_the_ledger(visit: Callable[..., Visitor], site: Site) -> None:
+    page = visit("/ui/?period=all&source=all").page
+    with client(site.url) as http:
+        metrics = http.get("/v1/calls", params={"limit": 1}).json()["data"]
+    assert metrics
+    calls = int(figure(page, "Calls").replace(",", ""))
+    assert calls >= 100_000
+    assert figure(page, "Spend").startswith("$")
+    live = int(figure(visit("/ui/?period=all").page, "Calls").replace(",", ""))
+    replays = int(figure(visit("/ui/?period=all&source=replay").page, "Calls").replace(",", ""))
+    assert replays > 1_000
+    assert abs(live + replays - calls) < 100  # others call meanwhile
+    # Every router's row leads to its calls.
+    link = page.locator("#routers-title").locator("xpath=ancestor::section").get_by_role("link", name="knn")
+    assert link.get_attribute("href") == "/ui/calls?router=knn"
+
+
+def test_what_is_chosen_is_in_the_address(visit: Callable[..., Visitor]) -> None:
+    visitor = visit("/ui/")
+    page = visitor.page
+    page.get_by_role("navigation", name="Period").get_by_role("link", name="30 d").click()
+    expect(page).to_have_url(re.compile(r"/ui/\?period=30d$"))
+    expect(page.locator("#period-30d")).to_have_attribute("aria-current", "true")
+    drawn(page)
+    every = figure(page, "Calls")
+    page.get_by_label("Router", exact=True).focus()
+    page.get_by_label("Router", exact=True).select_option("knn")
+    expect(page).to_have_url(re.compile(r"\?period=30d&router=knn$"))
+    page.wait_for_function("document.activeElement.id === 'router'")
+    expect(page.locator("#tiles .figure").first).not_to_have_text(every)
+    page.get_by_label("Compare with").select_option("large")
+    expect(page.locator("#tiles")).to_contain_text("Saved against large")
+    page.get_by_role("link", name="Spend").click()
+    expect(page).to_have_url(re.compile(r"\?period=30d&router=knn&against=large&show=spend$"))
+    expect(page.locator("[data-figure*='show=spend'] .ytick").first).to_contain_text("$")
+    visitor.check()
+    page.reload()
+    expect(page.get_by_label("Compare with")).to_have_value("large")
+    page.go_back()
+    expect(page.get_by_label("Router", exact=True)).to_have_value("knn")
+    expect(page.locator("#show-calls")).to_have_attribute("aria-current", "true")
+
+
+def test_it_is_live_and_keeps_the_readers_place(visit: Callable[..., Visitor], site: Site) -> None:
+    visitor = visit("/ui/?period=all&source=all")
+    page = visitor.page
+    drawn(page)
+    page.evaluate("window.here = true")
+    row = page.locator("#models").get_by_role("link", name="medium", exact=True)
+    row.focus()
+    page.evaluate("document.querySelector('#models').scrollIntoView()")
+    before, at = figure(page, "Calls"), page.evaluate("scrollY")
+    reply = ask(site.url, model="medium")
+    call = reply.headers["x-hullspeed-call-id"]
+    expect(page.locator(f"#call-{call}")).to_be_attached()
+    expect(page.locator(f"#call-{call} a")).to_have_attribute("href", f"/ui/calls/{call}")
+    assert int(figure(page, "Calls").replace(",", "")) > int(before.replace(",", ""))
+    assert active(page) == "medium"
+    assert page.evaluate("[window.here, scrollY]") == [True, at]
+    expect(page.locator("#live-mark")).to_have_text("Live")
+    drawn(page)
+    visitor.check()
+
+
+def test_it_does_not_ask_while_nobody_looks(visit: Callable[..., Visitor]) -> None:
+    page = visit("/ui/").page
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.evaluate("Object.defineProperty(document, 'hidden', {get: () => window.away, configurable: true})")
+    page.evaluate("window.away = true")
+    asked.clear()
+    page.wait_for_timeout(3_600)
+    assert asked == []
+    with page.expect_request("**/ui/overview/live"):
+        page.evaluate("window.away = false; document.dispatchEvent(new Event('visibilitychange'))")
+
+
+@pytest.mark.parametrize(
+    ("query", "name"),
+    [("period=banana", "period"), ("source=x", "source"), ("show=pie", "show"), (f"router={'r' * 300}", "router")],
+)
+def test_a_wrong_parameter_is_named(site: Site, query: str, name: str) -> None:
+    with client(site.url) as http:
+        for path in ("/ui/", "/ui/overview/live", "/ui/overview/charts/models"):
+            reply = http.get(f"{path}?{query}")
+            assert reply.status_code == 422
+            assert f"<p>{name}: " in reply.text
+
+
+@pytest.mark.parametrize("query", ["router=%00", "router=none", "against=nobody", "router=nobody&period=all"])
+def test_odd_parameters_do_no_harm(site: Site, query: str) -> None:
+    with client(site.url) as http:
+        for path in ("/ui/", "/ui/overview/live", "/ui/overview/charts/models"):
+            assert http.get(f"{path}?{query}").status_code == 200
+
+
+def test_hostile_text_is_shown_as_text(
+    browser: Browser, tmp_path: Path, new_database: Callable[[], str], site: Site
+) -> None:
+    """In names of models, in what upstreams say, in the address."""
+    entries = config(site.upstream.url)
+    entries["model_list"][0]["model_name"] = HOSTILE
+    entries["routing"]["routers"] = {HOSTILE: {"router": "uniform"}}
+    with FakeOpenAI() as fake, proxy(tmp_path, fake, new_database(), changed=entries) as url:
+        for _ in range(2):
+            assert ask(url, model=HOSTILE).status_code == 200
+        with visiting(browser, url) as visitor:
+            page = visitor.page
+            page.goto(f"/ui/?router=&against={HOSTILE}")
+            drawn(page)
+            expect(page.locator("#models").get_by_role("link").first).to_have_text(HOSTILE)
+            page.goto("/ui/", wait_until="load")
+            page.get_by_label("Router", exact=True).select_option(HOSTILE)
+            expect(page.locator("#none-here")).to_contain_text(HOSTILE)
+            expect(page).to_have_title("Overview – Hullspeed")
+            assert page.locator("img:not([alt=''])").count() == 0
+            visitor.check()
+
+
+def test_a_model_that_is_down(browser: Browser, tmp_path: Path, new_database: Callable[[], str]) -> None:
+    limits = {**config("")["routing"], "allowed_fails": 1, "cooldown": 600}
+    with FakeOpenAI() as fake, proxy(tmp_path, fake, new_database(), changed={"routing": limits}) as url:
+        assert ask(url, model="small").status_code == 200
+        with visiting(browser, url) as visitor:
+            page = visitor.page
+            page.goto("/ui/")
+            expect(page.locator("#health")).to_contain_text("All 3 models are up")
+            fake.on("small-target", HttpError(500, f"out of memory {HOSTILE}"))
+            for _ in range(3):
+                ask(url, model="small")
+            expect(page.locator("#health")).to_contain_text("2 of 3 models are up")
+            expect(page.locator("#problems")).to_contain_text("small is down: ")
+            expect(page.locator("#problems")).to_contain_text(f"out of memory {HOSTILE}")
+            expect(page.locator("#model-small .badge")).to_have_text("down")
+            expect(page.get_by_role("region", name="Latest failures")).to_contain_text(HOSTILE)
+            expect(page).to_have_title("Overview – Hullspeed")
+            visitor.check()
+
+
+@pytest.mark.parametrize("key", [None, "hs-test-key-0a1b2c3d4e"])
+def test_the_first_call(browser: Browser, tmp_path: Path, new_database: Callable[[], str], key: str | None) -> None:
+    """The page of an empty ledger shows a command that works, and becomes the live one."""
+    environ = {} if key is None else {"HULLSPEED_API_KEY": key}
+    with (
+        FakeOpenAI() as fake,
+        proxy(tmp_path, fake, new_database(), **environ) as url,
+        visiting(browser, url) as visitor,
+    ):
+        page = visitor.page
+        page.goto("/ui/")
+        if key is not None:
+            page.get_by_label("Admin key").fill(key)
+            page.get_by_role("button", name="Sign in").click()
+        expect(page.get_by_role("heading", name="Make the first call")).to_be_visible()
+        expect(page.get_by_role("status").filter(has_text="Waiting for the first call")).to_be_visible()
+        visitor.check()
+        command = page.locator("#first-curl").inner_text()
+        assert f"{url}/v1/chat/completions" in command
+        assert shutil.which("curl"), "curl is not installed"
+        done = subprocess.run(
+            ["sh", "-c", command],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+            env={"PATH": "/usr/bin:/bin", **environ},
+        )
+        assert '"choices"' in done.stdout, done
+        expect(page.locator("#tiles .figure").first).to_have_text("1")
+        drawn(page)
+        visitor.check()
+
+
+def test_without_postgres(browser: Browser, tmp_path: Path) -> None:
+    """Calls are served, and the page says so and what it knows all the same."""
+    with FakeOpenAI() as fake, proxy(tmp_path, fake, "postgresql://postgres@127.0.0.1:1/x") as url:
+        assert ask(url, model="small").status_code == 200
+        with visiting(browser, url) as visitor:
+            page = visitor.page
+            page.goto("/ui/")
+            expect(page.locator("#health")).to_contain_text("All 3 models are up")
+            expect(page.locator("#problems")).to_contain_text("Calls are served all the same")
+            expect(page.get_by_role("region", name="Ledger and configuration")).to_contain_text("1 rows")
+            assert figure(page, "Calls") == "–"
+            expect(page.locator("[data-figure*='charts/models']")).to_contain_text("The ledger does not answer")
+            expect(page.locator("#model-small .badge")).to_have_text("up")
+            visitor.check()
