@@ -71,7 +71,10 @@ async def test_a_search_that_takes_long_says_how_far_it_came(
     assert seen == 1
 
 
-async def test_an_empty_ledger_teaches(start_proxy: StartProxy, openai_server: FakeOpenAI) -> None:
+async def test_an_empty_ledger_teaches(
+    start_proxy: StartProxy, openai_server: FakeOpenAI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(queries, "SEARCH_SECONDS", 60.0)
     proxy = await start_proxy({"model_list": models(openai_server.url, "small")})
     text = (await proxy.http.get("/ui/calls")).text
     assert "No call yet" in text
