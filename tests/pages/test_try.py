@@ -102,13 +102,13 @@ def test_a_stream_is_shown_as_it_comes_and_told_once(visit: Callable[..., Visito
         Answer(chunks=("Begin ", "**and", " end**."), text="Begin **and end**.", gate=gate, gate_after=1)
     )
     say(page, "go")
-    expect(page.locator(".said")).to_have_text("Begin")
+    expect(page.locator(".spoken")).to_have_text("Begin")
     expect(page.get_by_role("button", name="Stop")).to_be_visible()
     expect(page.locator("#said")).to_have_text("")
     assert page.locator("#log").get_attribute("aria-live") == "off"
     gate.open()
     replies(page, 1)
-    expect(page.locator(".said strong")).to_have_text("and end")
+    expect(page.locator(".spoken strong")).to_have_text("and end")
     expect(page.locator("#said")).to_have_text("small: Begin **and end**.")
     expect(page.get_by_role("button", name="Send")).to_be_visible()
     expect(page.get_by_label("Message", exact=True)).to_be_focused()
@@ -120,12 +120,12 @@ def test_stopping(visit: Callable[..., Visitor], site: Site, http: httpx.Client,
     page = visitor.page
     site.upstream.next(Fault("stall_mid_stream", after=2, answer=Answer(text="one two three four")))
     say(page, "go")
-    expect(page.locator(".said")).to_have_text("one two")
+    expect(page.locator(".spoken")).to_have_text("one two")
     if by_key:
         page.keyboard.press("Escape")
     else:
         page.get_by_role("button", name="Stop").click()
-    expect(page.locator(".said .notice")).to_contain_text("client_cancelled")
+    expect(page.locator(".spoken .notice")).to_contain_text("client_cancelled")
     call = (page.get_by_role("link", name="The call").get_attribute("href") or "").removeprefix("/ui/calls/")
     expect(page.locator("#spent")).to_contain_text("1 call of unknown cost")
     # Whoever leaves is noticed a moment later.
@@ -146,7 +146,7 @@ def test_a_conversation(visit: Callable[..., Visitor], site: Site) -> None:
     say(page, "two")
     replies(page, 2)
     page.get_by_role("button", name="Ask again").click()
-    expect(page.locator(".said").nth(1)).to_have_text("second reply")
+    expect(page.locator(".spoken").nth(1)).to_have_text("second reply")
     body = sent(site)
     assert (body["temperature"], body["max_tokens"]) == (0.5, 77)
     assert body["messages"] == [
@@ -159,7 +159,7 @@ def test_a_conversation(visit: Callable[..., Visitor], site: Site) -> None:
     # It lives in this tab: a reload keeps it, another tab has none of it.
     page.reload()
     replies(page, 2)
-    expect(page.locator(".said").nth(1)).to_have_text("second reply")
+    expect(page.locator(".spoken").nth(1)).to_have_text("second reply")
     expect(page.get_by_label("System prompt", exact=True)).to_have_value("Be short.")
     other = page.context.new_page()
     other.goto("/ui/try")
@@ -180,7 +180,7 @@ def test_enter_and_shift_enter(visit: Callable[..., Visitor], site: Site) -> Non
     replies(page, 1)
     assert sent(site)["messages"] == [{"role": "user", "content": "one\ntwo"}]
     message.press("Enter")
-    expect(page.locator(".turn")).to_have_count(1)
+    expect(page.locator(".exchange")).to_have_count(1)
 
 
 def test_hostile_text_is_text(visit: Callable[..., Visitor], site: Site) -> None:
@@ -192,14 +192,14 @@ def test_hostile_text_is_text(visit: Callable[..., Visitor], site: Site) -> None
     replies(page, 1)
     expect(page.locator(".mine")).to_contain_text(HOSTILE)
     for place in ("li strong", "li code", "pre code", "p strong"):
-        expect(page.locator(f".said {place}").first).to_have_text(HOSTILE)
+        expect(page.locator(f".spoken {place}").first).to_have_text(HOSTILE)
     say(page, "again")
     replies(page, 2)
-    expect(page.locator(".said .notice.bad")).to_contain_text(HOSTILE)
-    expect(page.locator("main img, main .said a, main .turn script")).to_have_count(0)
+    expect(page.locator(".spoken .notice.bad")).to_contain_text(HOSTILE)
+    expect(page.locator("main img, main .spoken a, main .exchange script")).to_have_count(0)
     visitor.page.reload()
     replies(page, 2)
-    expect(page.locator("main img, main .turn script")).to_have_count(0)
+    expect(page.locator("main img, main .exchange script")).to_have_count(0)
     assert [said for said in visitor.said if "400" not in said] == []
 
 
@@ -213,7 +213,7 @@ def test_markdown_that_is_shown(visit: Callable[..., Visitor], site: Site) -> No
     site.upstream.next(Answer(text=text))
     say(page, "go")
     replies(page, 1)
-    said = page.locator(".said")
+    said = page.locator(".spoken")
     expect(said.locator("em")).to_have_text(["light"])
     expect(said.locator("p").first).to_contain_text("2 * 3 * 4 = 24")
     expect(said.locator("ol li")).to_have_text(["onemore of it", "two"])
@@ -250,22 +250,22 @@ def test_errors(
     site.upstream.next(reply)
     say(page, "go")
     replies(page, 1)
-    notice = page.locator(".said .notice.bad")
+    notice = page.locator(".spoken .notice.bad")
     for text in (title, message, advice):
         expect(notice).to_contain_text(text)
     if title == "The reply broke off":
-        expect(page.locator(".said p").first).to_have_text("one two")
+        expect(page.locator(".spoken p").first).to_have_text("one two")
     expect(page.locator("#said")).to_contain_text("Error: ")
     page.get_by_role("button", name="Ask again").click()
-    expect(page.locator(".said")).to_have_text("Echo: go")
+    expect(page.locator(".spoken")).to_have_text("Echo: go")
 
 
 def test_what_no_model_can_serve(visit: Callable[..., Visitor]) -> None:
     page = visit("/ui/try?max_cost=0.000000001").page
     say(page, "go")
     replies(page, 1)
-    expect(page.locator(".said .notice.bad")).to_contain_text("no_usable_model")
-    expect(page.locator(".said .notice.bad")).to_contain_text("Raise the max cost")
+    expect(page.locator(".spoken .notice.bad")).to_contain_text("no_usable_model")
+    expect(page.locator(".spoken .notice.bad")).to_contain_text("Raise the max cost")
     page.get_by_role("button", name="Why?").click()
     expect(page.locator(".why-box")).to_contain_text("Nothing was decided")
 
@@ -322,10 +322,10 @@ def test_tools_and_the_end_of_tokens(visit: Callable[..., Visitor], site: Site) 
     site.upstream.next(Answer(tool_calls=(ToolCall("look_up"),)), Answer(text="cut he", finish_reason="length"))
     say(page, "go")
     replies(page, 1)
-    expect(page.locator(".said")).to_contain_text("It wants to call look_up")
+    expect(page.locator(".spoken")).to_contain_text("It wants to call look_up")
     say(page, "go")
     replies(page, 2)
-    expect(page.locator(".said").nth(1)).to_contain_text("Cut at the most tokens")
+    expect(page.locator(".spoken").nth(1)).to_contain_text("Cut at the most tokens")
 
 
 def test_what_is_copied_works(visit: Callable[..., Visitor], site: Site, http: httpx.Client) -> None:
@@ -407,7 +407,7 @@ def test_without_postgres_and_with_a_session(browser: Browser, adrift: str, site
         assert gate.wait_reached()
         gate.open()
         replies(page, 1)
-        expect(page.locator(".said")).to_have_text("at last")
+        expect(page.locator(".spoken")).to_have_text("at last")
         expect(page.locator(".facts-line")).to_contain_text("any-thing")
         page.get_by_role("button", name="Why?").click()
         expect(page.locator(".why-box")).to_contain_text("waits in the journal")
@@ -431,4 +431,4 @@ def test_a_proxy_that_is_gone(visit: Callable[..., Visitor]) -> None:
     page.route("**/ui/try/chat", lambda route: route.abort())
     say(page, "go")
     replies(page, 1)
-    expect(page.locator(".said .notice.bad")).to_contain_text("The proxy cannot be reached")
+    expect(page.locator(".spoken .notice.bad")).to_contain_text("The proxy cannot be reached")

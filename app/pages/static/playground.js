@@ -13,7 +13,7 @@ document.addEventListener("click", async (event) => {
   const { body, models } = JSON.parse(button.dataset.ask);
   const session = name("playground"), stop = new AbortController(), said = button.textContent;
   const summary = el("p", { class: "muted small", role: "status" }, `Asking ${models.join(", ")} …`);
-  const columns = el("div", { class: "grid thirds replies" });
+  const columns = el("div", { class: "grid thirds side-by-side" });
   place.stop = stop;
   place.replaceChildren(summary, columns);
   place.hidden = false;
@@ -21,7 +21,7 @@ document.addEventListener("click", async (event) => {
   button.textContent = "Stop";
 
   const asked = models.map(async (model) => {
-    const text = el("div", { class: "said" }, el("p", { class: "muted waiting" }, "waiting …"));
+    const text = el("div", { class: "spoken" }, el("p", { class: "muted waiting" }, "waiting …"));
     const line = el("p", { class: "muted small meta" });
     const badge = el("span", { class: "badge end", hidden: true });
     columns.append(el("article", { class: "card", "data-model": model }, el("div", { class: "card-head" }, el("h3", {}, model), badge), text, line));

@@ -147,10 +147,10 @@ document.addEventListener("DOMContentLoaded", () => {
     $("nothing").hidden = true;
     let row = $(`turn-${place}`);
     if (!row) {
-      row = el("div", { class: "turn", id: `turn-${place}` }, el("div", { class: "mine" }, el("span", { class: "hidden-text" }, "You: "), talk.turns[place].user), el("div", { class: "card theirs" }));
+      row = el("div", { class: "exchange", id: `turn-${place}` }, el("div", { class: "mine" }, el("span", { class: "hidden-text" }, "You: "), talk.turns[place].user), el("div", { class: "card theirs" }));
       $("log").append(row);
     }
-    const box = row.lastChild, text = el("div", { class: "said" }, rendered(reply.text));
+    const box = row.lastChild, text = el("div", { class: "spoken" }, rendered(reply.text));
     box.replaceChildren(text);
     if (reply.waiting) {
       text.append(el("p", { class: "muted waiting" }, "…"));
