@@ -446,6 +446,8 @@ async def test_a_model_is_read_on_where_that_is_wanted(
     asked.cancel()
     with pytest.raises(asyncio.CancelledError):
         await asked
+    # By the time that another request is answered, the proxy has heard that this client is gone.
+    await proxy.http.get("/healthz")
     gate.open()
     (seen,) = openai_server.chats
     assert await seen.over()

@@ -27,7 +27,7 @@ from tests.serving import models
 CALLS = 100_000
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
-PATIENCE = 20_000
+PATIENCE = 45_000
 """Milliseconds that a machine may be busy with other things."""
 LOOKS = [(width, scheme) for width in (390, 1440) for scheme in ("light", "dark")]
 """Widths and colour schemes that every page is looked at in."""
