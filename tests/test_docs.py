@@ -68,6 +68,7 @@ SAID = {
     "reports": (r"knn +AIQ 0\.\d{4}  ΔAIQ [+-]0\.\d{4}",),
     "routers": (r"hello → cheap because: no code", r"→ dear because: code"),
     "configuration": (r"ready to serve",),
+    "pages": (r"the pages say 200",),
     "terminal": (r"ready to serve", r" ok +length → small", r'"decision":'),
     "metrics": (r"hullspeed_build_info\{",),
     "operating": (r'"ready"', r"ready to serve"),

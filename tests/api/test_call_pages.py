@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from app import main
 from app.api import logged
 from app.api.pages import call as call_page
 from app.api.pages import exported as exporting
@@ -91,7 +92,7 @@ async def test_an_empty_ledger_teaches(
 async def test_a_score_while_postgres_is_away(
     tmp_path: Path, openai_server: FakeOpenAI, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in (logged, call_page):
+    for module in (logged, call_page, main):
         monkeypatch.setattr(module, "FLUSH_SECONDS", 0.05)
     away = Database("postgresql://nobody@127.0.0.1:9/nowhere", tmp_path, connect_timeout=1)
     await away.open()

@@ -101,7 +101,7 @@ def test_what_is_chosen_is_in_the_address(visit: Callable[..., Visitor]) -> None
     page.get_by_label("Router", exact=True).focus()
     page.get_by_label("Router", exact=True).select_option("knn")
     expect(page).to_have_url(re.compile(r"\?period=30d&router=knn$"))
-    page.wait_for_function("document.activeElement.id === 'router'")
+    expect(page.locator("#router:focus")).to_be_attached()
     expect(page.locator("#tiles .figure").first).not_to_have_text(every)
     page.get_by_label("Compare with").select_option("large")
     expect(page.locator("#tiles")).to_contain_text("Saved against large")
