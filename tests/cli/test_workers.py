@@ -123,11 +123,11 @@ def test_sigterm_lets_the_streams_of_all_workers_finish(
 
 
 def refused(served: Served) -> bool:
+    """The workers drain: the port stays open, so that whoever asks is told so."""
     try:
-        httpx.get(f"{served.url}/healthz", timeout=30, trust_env=False)
+        return httpx.get(f"{served.url}/readyz", timeout=30, trust_env=False).status_code == 503
     except httpx.TransportError as error:
         return isinstance(error, httpx.ConnectError)
-    return False
 
 
 def test_a_second_ctrl_c_does_not_wait(program: Program, openai_server: FakeOpenAI, tmp_path: Path) -> None:
