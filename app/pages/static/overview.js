@@ -5,6 +5,8 @@
 (() => {
   const named = (node) => (node.nodeType === Node.ELEMENT_NODE && node.id ? node.id : null);
 
+  const blank = (node) => node.nodeType === Node.TEXT_NODE && !node.nodeValue.trim();
+
   function patch(old, wanted) {
     if (old.nodeType === Node.ELEMENT_NODE) {
       if ("keep" in old.dataset) return;
@@ -20,6 +22,13 @@
     const ids = new Map([...old.childNodes].filter(named).map((node) => [node.id, node]));
     let here = old.firstChild;
     for (const next of [...wanted.childNodes]) {
+      // White space stands elsewhere in a part than in the whole page: what it is between is what counts, and must not
+      // be taken for something else on its account.
+      while (here && blank(here) && !blank(next)) {
+        const after = here.nextSibling;
+        here.remove();
+        here = after;
+      }
       const known = named(next) ? ids.get(next.id) : here && !named(here) ? here : null;
       if (known && known.nodeName === next.nodeName) {
         if (known === here) here = here.nextSibling;
