@@ -3,6 +3,8 @@ PYTHON ?= python3
 UV := .uv/bin/uv
 BIN := .venv/bin
 export UV_PYTHON_DOWNLOADS := never
+# Where an image switches it off, every process compiles all that it imports anew.
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: help install demo test test-clients lint lock bench docs clean
 

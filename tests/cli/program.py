@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import pty
@@ -12,7 +13,18 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+
+from tests.cli.warm import WarmProgram
+
+
+@cache
+def warm_program() -> WarmProgram:
+    """The one of this process."""
+    warm = WarmProgram()
+    atexit.register(warm.close)
+    return warm
 
 
 @dataclass(frozen=True)
@@ -33,15 +45,7 @@ class Program:
         self, *arguments: str, code: int = 0, seconds: float = 90, **environ: str
     ) -> subprocess.CompletedProcess[str]:
         """Run to the end; fails where the exit code is another one, or where a traceback shows."""
-        done = subprocess.run(
-            self.command(*arguments),
-            cwd=self.folder,
-            env=self.environ(**environ),
-            capture_output=True,
-            text=True,
-            timeout=seconds,
-            check=False,
-        )
+        done = warm_program().run(arguments, self.folder, self.environ(**environ), seconds)
         shown = f"{arguments}\n--- stdout\n{done.stdout}\n--- stderr\n{done.stderr}"
         assert done.returncode == code, shown
         assert "Traceback" not in done.stdout + done.stderr, shown

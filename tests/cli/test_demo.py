@@ -47,32 +47,31 @@ def test_demo(program: Program) -> None:
 
 
 def test_what_stay_shows_works_when_pasted(program: Program) -> None:
-    process = subprocess.Popen(
+    with subprocess.Popen(
         program.command("demo", "--stay", "--port", "0"),
         cwd=program.folder,
         env=program.environ(),
         stdout=subprocess.PIPE,
         text=True,
-    )
-    assert process.stdout is not None
-    watchdog = threading.Timer(110, process.kill)
-    watchdog.start()
-    try:
-        said = ""
-        for line in process.stdout:
-            said += line
-            if line.startswith("Every call:"):
-                break
-        shown = said[said.index("curl -i") :]
-        curl, python = shown.split("from openai", 1)
-        python = "from openai" + python.split("Every call:")[0]
-        done = subprocess.run(shlex.split(curl.replace("\\\n", " ")), capture_output=True, text=True, check=True)
-        assert "200 OK" in done.stdout
-        assert "x-hullspeed-model: sim-" in done.stdout
-        ran = subprocess.run([sys.executable, "-c", python], capture_output=True, text=True, check=True)
-        assert re.match(r"sim-\w+ says: \S", ran.stdout)
-    finally:
-        process.terminate()
-        assert process.wait(30) == 0
-        watchdog.cancel()
-        process.stdout.close()
+    ) as process:
+        assert process.stdout is not None
+        watchdog = threading.Timer(110, process.kill)
+        watchdog.start()
+        try:
+            said = ""
+            for line in process.stdout:
+                said += line
+                if line.startswith("Look at it:"):
+                    break
+            assert "Every call:" in line
+            curl, python = said[said.index("curl -i") :].split("from openai", 1)
+            python = "from openai" + python.split("Look at it:")[0]
+            done = subprocess.run(shlex.split(curl.replace("\\\n", " ")), capture_output=True, text=True, check=True)
+            assert "200 OK" in done.stdout
+            assert "x-hullspeed-model: sim-" in done.stdout
+            ran = subprocess.run([sys.executable, "-c", python], capture_output=True, text=True, check=True)
+            assert re.match(r"sim-\w+ says: \S", ran.stdout)
+        finally:
+            watchdog.cancel()
+            process.terminate()
+    assert process.returncode == 0
