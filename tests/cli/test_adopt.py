@@ -39,6 +39,8 @@ def test_calls_tagged_by_key_and_by_header(program: Program, tmp_path: Path) -> 
                         "acc": 1.0,
                     }
                 )
+            # Rows come to Postgres a moment after their replies; who asks the proxy for calls is given all of them.
+            assert len(client.get("/calls", params={"run": "by-key"}, headers=headers).json()["data"]) == 24
         # Adopted while the proxy goes on serving.
         key = program.run("bench", "adopt", "by-key", "--suite", "s", "--json", "adopted.json", "-o", "adopted.html")
         assert "of `by-key`: 24 of 24 calls are in it." in key.stderr

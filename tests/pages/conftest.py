@@ -33,11 +33,9 @@ LOOKS = [(width, scheme) for width in (390, 1440) for scheme in ("light", "dark"
 """Widths and colour schemes that every page is looked at in."""
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_itemcollected(item: pytest.Item) -> None:
     # One worker has the browser and the ledger.
-    for item in items:
-        if Path(__file__).parent in item.path.parents:
-            item.add_marker(pytest.mark.xdist_group("browser"))
+    item.add_marker(pytest.mark.xdist_group("browser"))
 
 
 @dataclass(frozen=True)
