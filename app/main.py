@@ -237,7 +237,11 @@ class Proxy:
         rules = HealthRules(config.routing.allowed_fails, config.routing.cooldown)
         fleet = Fleet(catalog, rules, shared=self._shared)
         embedder = embedder or build_embedder(config.routing, catalog, self.upstreams, fleet, config.source)
-        check_needs({name: entry.router for name, entry in entries.items()}, embedder.name if embedder else None)
+        check_needs(made(), embedder.name if embedder else None)
+
+        def made() -> dict[str, Router]:
+            return {name: entry.made for name, entry in entries.items() if entry.made is not None}
+
         decider = Decider(fleet, entries, build_rules(config, catalog, entries), embedder)
         gateway = Gateway(
             decider=decider,
@@ -249,7 +253,7 @@ class Proxy:
             keep_alive=config.routing.keep_alive,
             read_on=config.routing.read_on_seconds,
         )
-        learning = Learning(self.database, {name: entry.router for name, entry in entries.items()})
+        learning = Learning(self.database, made)
         seconds = config.ledger.idempotency_seconds
         idempotency = Idempotency(KeptReplies(self.database, seconds), enabled=seconds > 0)
         guards = Guards.of(api_key, settings.admin_key)
@@ -461,7 +465,7 @@ def _catalog_without_config(_: Config, environ: Mapping[str, str]) -> Catalog:
 
 async def _catch_up(learning: Learning) -> None:
     """Let routers that learn begin with what is known; later, where the ledger does not answer now."""
-    if learning.learners:
+    if learning.has_learners:
         with contextlib.suppress(HullspeedError, TimeoutError):
             await asyncio.wait_for(learning.catch_up(), CATCH_UP_SECONDS)
 

@@ -17,7 +17,7 @@ def models_api(decider: Decider) -> APIRouter:
     created = int(time.time())
 
     def router(name: str, entry: str) -> dict[str, Any]:
-        description = f"Routed by `{entry}`" + (f" ({decider.entries[entry].router.name})")
+        description = f"Routed by `{entry}`" + (f" ({decider.entries[entry].kind})")
         return {
             "id": name,
             "object": "model",
