@@ -32,6 +32,8 @@ from app.store.journal import Journal, JournalFull
 
 log = logging.getLogger(__name__)
 
+FLUSH_SECONDS = 2.0
+"""How long a read waits for what this process has just recorded, so that one sees one's own calls."""
 INTERVAL = 0.2
 """Seconds between two batches."""
 BATCH_BYTES = 2 << 20
