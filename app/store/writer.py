@@ -327,7 +327,7 @@ class Ledger:
             self._seal()
         if not self._migrated.is_set():
             # Without waiting for the first row: whoever asks for calls before there are any finds an empty table.
-            await migrate.upgrade(self._database)
+            await migrate.upgrade_apart(self._database)
             self._migrated.set()
         while self._sealed:
             await self._ship_batch(self._sealed[0])
