@@ -65,6 +65,7 @@ from app.gateway.health import Fleet, HealthRules
 from app.gateway.idempotency import Idempotency
 from app.gateway.learning import Learning
 from app.gateway.litellm import LitellmUpstream
+from app.gateway.pricing import forget_price_map
 from app.gateway.upstream import Upstream
 from app.store.database import Database
 from app.store.journal import Journal
@@ -226,6 +227,8 @@ class Proxy:
         if catalog is None:
             make = catalog_from_config if config.model_list else _catalog_without_config
             catalog = make(config, self._environ)
+        if not catalog.wildcards.names:
+            forget_price_map()
         if not catalog and not catalog.wildcards.names:
             raise ConfigError(NOTHING_TO_SERVE)
         key = settings.api_key or config.general_settings.master_key
