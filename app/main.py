@@ -15,31 +15,30 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Self, cast
+from typing import TYPE_CHECKING, Any, Self, cast
 from urllib.parse import urlsplit
 
+import msgspec
 import uvicorn
-from fastapi import Depends, FastAPI
 from pydantic import SecretStr
+from starlette.applications import Starlette
 from starlette.routing import Mount, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.api.body_limit import BodyLimit
-from app.api.calls import calls_api
 from app.api.chat import CallEndpoint
-from app.api.decisions import decisions_api
+from app.api.decisions import decisions_routes
 from app.api.errors import install_error_handlers
 from app.api.guard import ADMIN_KEY, Checks, Guard
 from app.api.lazy import LazyApp
-from app.api.logged import FLUSH_SECONDS, LoggedCalls
-from app.api.models import models_api
-from app.api.openapi import description_api
-from app.api.ops import ops_api
+from app.api.models import models_routes
+from app.api.ops import ops_routes
 from app.api.pages.access import Access
 from app.api.pages.shown import Shown
 from app.api.request_ids import RequestIds
+from app.api.routes import DESCRIPTION, get_made
 from app.api.server import CallProtocol, State
-from app.api.tokens import tokens_api
+from app.api.tokens import tokens_routes
 from app.core.config import Config, load_config
 from app.core.errors import ConfigError, HullspeedError
 from app.core.metrics import Metrics
@@ -66,14 +65,18 @@ from app.gateway.health import Fleet, HealthRules
 from app.gateway.idempotency import Idempotency
 from app.gateway.learning import Learning
 from app.gateway.litellm import LitellmUpstream
+from app.gateway.pricing import forget_price_map
 from app.gateway.upstream import Upstream
 from app.store.database import Database
 from app.store.journal import Journal
 from app.store.kept import KeptReplies
 from app.store.retention import retain_hourly
-from app.store.writer import Ledger
+from app.store.writer import FLUSH_SECONDS, Ledger
 from routers import Router
 from routers.artifacts import MANIFEST
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
 
 log = logging.getLogger("hullspeed")
 
@@ -109,7 +112,7 @@ class Setup:
     learning: Learning
     endpoints: Mapping[bytes, CallEndpoint]
     """Those that ask models, by path."""
-    app: FastAPI
+    app: Starlette
 
     def files(self) -> list[Path]:
         """The files it was made from that may change: the config, what it includes, the manifests of artifacts."""
@@ -224,6 +227,8 @@ class Proxy:
         if catalog is None:
             make = catalog_from_config if config.model_list else _catalog_without_config
             catalog = make(config, self._environ)
+        if not catalog.wildcards.names:
+            forget_price_map()
         if not catalog and not catalog.wildcards.names:
             raise ConfigError(NOTHING_TO_SERVE)
         key = settings.api_key or config.general_settings.master_key
@@ -236,8 +241,12 @@ class Proxy:
         entries = build_entries(config, routers, known)
         rules = HealthRules(config.routing.allowed_fails, config.routing.cooldown)
         fleet = Fleet(catalog, rules, shared=self._shared)
+
+        def made() -> dict[str, Router]:
+            return {name: entry.made for name, entry in entries.items() if entry.made is not None}
+
         embedder = embedder or build_embedder(config.routing, catalog, self.upstreams, fleet, config.source)
-        check_needs({name: entry.router for name, entry in entries.items()}, embedder.name if embedder else None)
+        check_needs(made(), embedder.name if embedder else None)
         decider = Decider(fleet, entries, build_rules(config, catalog, entries), embedder)
         gateway = Gateway(
             decider=decider,
@@ -249,7 +258,7 @@ class Proxy:
             keep_alive=config.routing.keep_alive,
             read_on=config.routing.read_on_seconds,
         )
-        learning = Learning(self.database, {name: entry.router for name, entry in entries.items()})
+        learning = Learning(self.database, made)
         seconds = config.ledger.idempotency_seconds
         idempotency = Idempotency(KeptReplies(self.database, seconds), enabled=seconds > 0)
         guards = Guards.of(api_key, settings.admin_key)
@@ -280,22 +289,33 @@ class Proxy:
             access=access,
         )
 
-    def _build_app(self, gateway: Gateway, guards: Guards, endpoints: Iterable[CallEndpoint]) -> FastAPI:
-        app = FastAPI(title="Hullspeed", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
+    def _build_app(self, gateway: Gateway, guards: Guards, endpoints: Iterable[CallEndpoint]) -> Starlette:
+        make = partial(self._calls, guards)
+        calls = LazyApp(make)
+        app = Starlette(
+            routes=[
+                *(Route(endpoint.dialect.endpoint, endpoint, methods=["POST"]) for endpoint in endpoints),
+                *tokens_routes(guards.calls),
+                *models_routes(gateway.decider, guards.calls),
+                *decisions_routes(gateway.decider, guards.calls),
+                Route("/v1/calls", calls),
+                Route("/v1/calls/{rest:path}", calls),
+                *ops_routes(self.scrape, self.readiness),
+                get_made(DESCRIPTION, partial(_description, make, guards.calls.has_key), guards.calls),
+            ]
+        )
+        app.router.redirect_slashes = False
         install_error_handlers(app)
-        for endpoint in endpoints:
-            app.router.routes.append(Route(endpoint.dialect.endpoint, endpoint, methods=["POST"]))
-        guarded = [Depends(guards.calls)]
-        app.include_router(tokens_api(), dependencies=guarded)
-        app.include_router(models_api(gateway.decider), dependencies=guarded)
-        app.include_router(decisions_api(gateway.decider), dependencies=guarded)
-        logged = LoggedCalls(self.database, self.ledger, self.flush)
-        app.include_router(calls_api(logged, reads=guards.reads, scores=guards.calls))
-        app.include_router(ops_api(self.scrape, self.readiness))
-        app.include_router(description_api(app, has_key=guards.calls.has_key), dependencies=guarded)
         app.add_middleware(BodyLimit, most=self.settings.max_body_bytes)
         app.add_middleware(RequestIds)
         return app
+
+    def _calls(self, guards: Guards) -> FastAPI:
+        from app.api.calls import calls_app
+        from app.api.logged import LoggedCalls
+
+        logged = LoggedCalls(self.database, self.ledger, self.flush)
+        return calls_app(logged, reads=guards.reads, scores=guards.calls)
 
     def _use(self, setup: Setup) -> None:
         """Serve with `setup` from the next request on."""
@@ -443,6 +463,12 @@ class Proxy:
             await self.database.close()
 
 
+def _description(calls: Callable[[], FastAPI], has_key: bool) -> bytes:
+    from app.api.openapi import describe
+
+    return msgspec.json.encode(describe(calls(), has_key=has_key))
+
+
 def _pages(make: Callable[[], Shown]) -> ASGIApp:
     from app.api.pages.app import pages_app
 
@@ -461,7 +487,7 @@ def _catalog_without_config(_: Config, environ: Mapping[str, str]) -> Catalog:
 
 async def _catch_up(learning: Learning) -> None:
     """Let routers that learn begin with what is known; later, where the ledger does not answer now."""
-    if learning.learners:
+    if learning.has_learners:
         with contextlib.suppress(HullspeedError, TimeoutError):
             await asyncio.wait_for(learning.catch_up(), CATCH_UP_SECONDS)
 

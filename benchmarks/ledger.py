@@ -219,7 +219,7 @@ def load_days(url: str, days: Sequence[tuple[datetime, int, bool]], seed: int) -
 async def load(database: Database, url: str, calls: int, today: datetime) -> None:
     days = [today - timedelta(days=back) for back in reversed(range(DAYS))]
     counts = [calls * (place + 1) // DAYS - calls * place // DAYS for place in range(DAYS)]
-    async with database.begin() as connection:
+    async with database.session() as connection:
         await partitions.ensure(connection, [day.date() for day in days])
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("ALTER SYSTEM SET max_wal_size = '8GB'")  # while it loads
@@ -433,7 +433,7 @@ async def shipping(database: Database, server: Server, calls: int) -> None:
             # The same but for their ids and times: made before the clock runs, below.
             batch = ready.pop()
             assert len(batch) == rows
-            async with database.begin() as connection:
+            async with database.session() as connection:
                 await ship(connection, "call", batch)
 
     for rows, connections in ((500, 1), (2_000, 1), (500, 2), (2_000, 2)):
@@ -476,7 +476,7 @@ async def main(calls: int, shipped: int, folder: Path) -> None:
         await migrate.upgrade(database)
         now = datetime.now(UTC)
         today = now.replace(hour=0, minute=0, second=0, microsecond=0)
-        url = database.engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
+        url = database.address.url
         if not (await list_calls(database, limit=1)).rows:
             await load(database, url, calls, today)
         await print_sizes(database)

@@ -24,16 +24,17 @@ from functools import cached_property
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as installed_version
 from pathlib import Path
-from typing import Any, TypeVar
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from routers import registry
 from routers.base import Router, TrainableRouter
 from routers.card import Card
-from routers.outcomes import Outcomes
 from routers.params import bind
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from routers.outcomes import Outcomes
 
 T = TypeVar("T")
 
@@ -92,6 +93,8 @@ class Artifact:
 
         Its numbers must be finite; with `missing`, NaN may stand for a missing cell.
         """
+        import numpy as np
+
         array = self.arrays.get(name)
         where = f"{self.folder / _ARRAYS}: array {name!r}"
         if array is None:
@@ -330,6 +333,8 @@ def _parse(path: Path, raw: bytes) -> Any:
 
 
 def _arrays(path: Path, raw: bytes) -> dict[str, NDArray[Any]]:
+    import numpy as np
+
     try:
         loaded = np.load(io.BytesIO(raw), allow_pickle=False)
         if not isinstance(loaded, np.lib.npyio.NpzFile):
@@ -343,6 +348,8 @@ def _arrays(path: Path, raw: bytes) -> dict[str, NDArray[Any]]:
 
 def _npz(arrays: Mapping[str, NDArray[Any]]) -> bytes:
     """The bytes of an `.npz` file that depend on the arrays alone: no clock, no platform, no compression library."""
+    import numpy as np
+
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
         for name in sorted(arrays):

@@ -6,14 +6,16 @@ fixed limits that the bench uses too.
 
 from __future__ import annotations
 
-import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from typing import TYPE_CHECKING
 
-Floats = NDArray[np.float64]
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
 
 
 def hull(cost: ArrayLike, quality: ArrayLike) -> list[int]:
     """Positions of the points on the non-decreasing concave hull, ascending in cost; both of shape (k,), k ≥ 1."""
+    import numpy as np
+
     costs, qualities = np.asarray(cost, dtype=np.float64).tolist(), np.asarray(quality, dtype=np.float64).tolist()
     chain: list[int] = []
     for point in sorted(range(len(costs)), key=lambda index: (costs[index], -qualities[index])):
@@ -34,6 +36,8 @@ def mean_height(cost: ArrayLike, quality: ArrayLike, low: float, high: float, fl
 
     The height at `low` where there is no width.
     """
+    import numpy as np
+
     costs = np.append(np.asarray(cost, dtype=np.float64), low)
     qualities = np.append(np.asarray(quality, dtype=np.float64), floor)
     vertices = hull(costs, qualities)

@@ -10,16 +10,16 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Self
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from routers import artifacts
 from routers.artifacts import TrainedOn
 from routers.base import Candidate, Choice, Decision, Query, TrainableRouter
-from routers.outcomes import Outcomes
 from routers.params import bind
-from routers.pool import Pool
+
+if TYPE_CHECKING:
+    from routers.outcomes import Outcomes
+    from routers.pool import Pool
 
 _LEVELS = 1001
 """Quantiles kept of the training lengths: a resolution of a thousandth, whatever the number of prompts."""
@@ -77,6 +77,10 @@ class LengthRouter(TrainableRouter):
     @classmethod
     def fit(cls, outcomes: Outcomes, **params: Any) -> Self:
         """Learn the distribution of lengths and the hull of the models. Parameters: `seed`, without effect."""
+        import numpy as np
+
+        from routers.pool import Pool
+
         settings = bind(_FitParams, params, owner="fitting router 'length'")
         pool = Pool.of(outcomes)
         quantiles = np.quantile(outcomes.lengths, np.linspace(0, 1, _LEVELS), method="nearest")
@@ -85,6 +89,8 @@ class LengthRouter(TrainableRouter):
         return router
 
     def save(self, folder: Path, *, overwrite: bool = False) -> None:
+        import numpy as np
+
         if self._fitted is None:
             raise artifacts.ArtifactError(f"{folder}: router 'length' has learned nothing to write; fit it first")
         artifacts.write(
@@ -98,6 +104,8 @@ class LengthRouter(TrainableRouter):
 
     @classmethod
     def load(cls, folder: Path) -> Self:
+        from routers.pool import Pool
+
         artifact = artifacts.read(folder, cls)
         lengths = sorted(artifact.array("lengths", "i", _LEVELS).tolist())
         router = cls()

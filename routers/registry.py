@@ -2,6 +2,9 @@
 
 A third-party package adds a router by an entry point of its own; nothing here names one. A package that does not
 import is an error only for who asks for its router: the others keep working.
+
+Entry points of the group `hullspeed.routers.ready` repeat those that need neither training nor parameters. A package
+need not have them; of one that has, no router is imported only to find that out.
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ from routers.base import Router, TrainableRouter
 from routers.params import bind
 
 GROUP = "hullspeed.routers"
+READY = f"{GROUP}.ready"
 
 
 class UnknownRouter(ValueError):
@@ -62,6 +66,13 @@ def build(name: str, params: Mapping[str, Any] | None = None) -> Router:
     `find` raises.
     """
     return make(find(name), params)
+
+
+def is_ready(name: str) -> bool | None:
+    """Whether it serves without training and parameters, as its package says; None where that says nothing."""
+    said = [_ready(tuple(sys.path)).get(_owner(claim)) for claim in _installed(tuple(sys.path)).get(name, ())]
+    # Of several packages' claims nothing can be said: whoever wants that router hears of it.
+    return name in said[0] if len(said) == 1 and said[0] is not None else None
 
 
 def make(cls: type[Router], params: Mapping[str, Any] | None = None) -> Router:
@@ -123,6 +134,15 @@ def _installed(path: tuple[str, ...]) -> dict[str, tuple[EntryPoint, ...]]:  # n
     for point in entry_points(group=GROUP):
         found.setdefault(point.name, []).append(point)
     return {name: tuple(found[name]) for name in sorted(found)}
+
+
+@lru_cache(maxsize=4)
+def _ready(path: tuple[str, ...]) -> dict[str, frozenset[str]]:  # noqa: ARG001 – the cache's key
+    """Names of the routers that are ready, by the package that says so."""
+    found: dict[str, set[str]] = {}
+    for point in entry_points(group=READY):
+        found.setdefault(_owner(point), set()).add(point.name)
+    return {owner: frozenset(ready) for owner, ready in found.items()}
 
 
 def _load(point: EntryPoint) -> type[Router]:

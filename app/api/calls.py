@@ -1,4 +1,7 @@
-"""`/v1/calls`: what the ledger knows of each call, and the scores given to it."""
+"""`/v1/calls`: what the ledger knows of each call, and the scores given to it.
+
+An application of its own, since FastAPI reads its many parameters: made when somebody first asks (see `routes`).
+"""
 
 from __future__ import annotations
 
@@ -6,19 +9,26 @@ from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import msgspec
-from fastapi import APIRouter, Depends, Query, Response
+from fastapi import Depends, FastAPI, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
 
+from app.api.errors import install_error_handlers, respond
 from app.api.guard import Guard
 from app.api.logged import LoggedCalls, NewScore
+from app.core.errors import InvalidRequest
 from app.core.types import CallOutcome
 from app.store.queries.calls import CallFilter
 
+PATH = "/v1/calls"
 
-def calls_api(logged: LoggedCalls, *, reads: Guard, scores: Guard) -> APIRouter:
+
+def calls_app(logged: LoggedCalls, *, reads: Guard, scores: Guard) -> FastAPI:
     """The endpoints over one ledger. `reads` and `scores` say who may read calls and who may judge them."""
-    api = APIRouter(prefix="/v1/calls", tags=["calls"])
+    app = FastAPI(title="Hullspeed", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
+    install_error_handlers(app)
+    app.add_exception_handler(RequestValidationError, _invalid)
 
-    @api.get("", dependencies=[Depends(reads)])
+    @app.get(PATH, tags=["calls"], dependencies=[Depends(reads)])
     async def calls(
         run: str | None = None,
         model: str | None = None,
@@ -68,18 +78,25 @@ def calls_api(logged: LoggedCalls, *, reads: Guard, scores: Guard) -> APIRouter:
             }
         )
 
-    @api.get("/{call_id}", dependencies=[Depends(reads)])
+    @app.get(PATH + "/{call_id}", tags=["calls"], dependencies=[Depends(reads)])
     async def call(call_id: str) -> Response:
         """A call with its decision, attempts and scores."""
         found = await logged.find(call_id)
         return _json({**msgspec.structs.asdict(found.call), "scores": found.scores})
 
-    @api.post("/{call_id}/scores", status_code=201, dependencies=[Depends(scores)])
+    @app.post(PATH + "/{call_id}/scores", tags=["calls"], status_code=201, dependencies=[Depends(scores)])
     async def score(call_id: str, new: NewScore) -> Response:
         """Judge a call. Kept in the journal like a call, so it is not lost while Postgres is away."""
         return _json(await logged.judge(call_id, new), 201)
 
-    return api
+    return app
+
+
+async def _invalid(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    first = error.errors()[0]
+    param = ".".join(str(part) for part in first["loc"][1:]) or str(first["loc"][0])
+    return respond(request, InvalidRequest(f"`{param}`: {first['msg']}.", param=param))
 
 
 def _json(value: Any, status: int = 200) -> Response:

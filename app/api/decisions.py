@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import msgspec
-from fastapi import APIRouter, Request, Response
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 
+from app.api import routes
+from app.api.guard import Checks
 from app.gateway.decide import Decider
 from app.gateway.explain import explain
 
 
-def decisions_api(decider: Decider) -> APIRouter:
+def decisions_routes(decider: Decider, guard: Checks) -> list[Route]:
     """The endpoint over one catalog and its routers."""
-    api = APIRouter(tags=["decisions"])
 
-    @api.post("/v1/decisions")
     async def decide(request: Request) -> Response:
         """The decision on the body of a chat completion request."""
         decision = await explain(decider, await request.body(), request.headers.get("x-hullspeed-session"))
         return Response(msgspec.json.encode(decision), media_type="application/json")
 
-    return api
+    return [routes.post("/v1/decisions", decide, guard)]

@@ -5,11 +5,12 @@ from __future__ import annotations
 
 import logging
 
-from fastapi import FastAPI, Request, Response
-from fastapi.exceptions import RequestValidationError
+from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
 
-from app.core.errors import HullspeedError, InvalidRequest
+from app.core.errors import HullspeedError
 from app.gateway.dialects.messages import Messages
 
 log = logging.getLogger("hullspeed.api")
@@ -38,18 +39,12 @@ def respond(request: Request, error: HullspeedError, headers: dict[str, str] | N
     return Response(body, error.status, headers, media_type="application/json")
 
 
-def install_error_handlers(app: FastAPI) -> None:
+def install_error_handlers(app: Starlette) -> None:
     """One handler for our errors, and translations for those of the framework."""
 
     async def ours(request: Request, error: Exception) -> Response:
         assert isinstance(error, HullspeedError)
         return respond(request, error)
-
-    async def invalid(request: Request, error: Exception) -> Response:
-        assert isinstance(error, RequestValidationError)
-        first = error.errors()[0]
-        param = ".".join(str(part) for part in first["loc"][1:]) or str(first["loc"][0])
-        return respond(request, InvalidRequest(f"`{param}`: {first['msg']}.", param=param))
 
     async def framework(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
@@ -65,6 +60,5 @@ def install_error_handlers(app: FastAPI) -> None:
         return respond(request, failure)
 
     app.add_exception_handler(HullspeedError, ours)
-    app.add_exception_handler(RequestValidationError, invalid)
     app.add_exception_handler(HTTPException, framework)
     app.add_exception_handler(Exception, unexpected)

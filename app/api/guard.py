@@ -6,7 +6,7 @@ import hmac
 from collections.abc import Iterable, Mapping
 from typing import Protocol
 
-from fastapi import Request
+from starlette.requests import Request
 
 from app.core.errors import InvalidKey
 

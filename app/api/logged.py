@@ -14,10 +14,7 @@ from app.core.errors import NotFound, StoreUnavailable
 from app.core.types import Score
 from app.store.database import OPENING_SECONDS, Database
 from app.store.queries.calls import CallFilter, CallPage, LoggedCall, call_exists, get_call, list_calls
-from app.store.writer import Ledger
-
-FLUSH_SECONDS = 2.0
-"""How long a read waits for what this process has just recorded, so that one sees one's own calls."""
+from app.store.writer import FLUSH_SECONDS, Ledger
 
 
 class NewScore(BaseModel):

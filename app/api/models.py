@@ -5,19 +5,23 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from fastapi import APIRouter
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 
+from app.api import routes
+from app.api.guard import Checks
 from app.gateway.catalog import Model
 from app.gateway.decide import AUTO, Decider
 
 
-def models_api(decider: Decider) -> APIRouter:
+def models_routes(decider: Decider, guard: Checks) -> list[Route]:
     """The endpoints over one catalog."""
-    api = APIRouter(tags=["models"])
     created = int(time.time())
 
     def router(name: str, entry: str) -> dict[str, Any]:
-        description = f"Routed by `{entry}`" + (f" ({decider.entries[entry].router.name})")
+        description = f"Routed by `{entry}`" + (f" ({decider.entries[entry].kind})")
         return {
             "id": name,
             "object": "model",
@@ -35,20 +39,21 @@ def models_api(decider: Decider) -> APIRouter:
         wildcards = [_wildcard(name, created) for name in catalog.wildcards.names]
         return [router(*pair) for pair in names] + models + wildcards
 
-    @api.get("/v1/models")
-    async def list_models() -> dict[str, Any]:
+    async def list_models(_: Request) -> Response:
         """All names that a request's `model` may take."""
-        return {"object": "list", "data": listed()}
+        return _json({"object": "list", "data": listed()})
 
-    @api.get("/v1/models/{model:path}")
-    async def get_model(model: str) -> dict[str, Any]:
+    async def get_model(request: Request) -> Response:
         """One of them."""
-        for entry in listed():
-            if entry["id"] == model:
-                return entry
-        return _model(decider.catalog.find(model), created)
+        model: str = request.path_params["model"]
+        found = next((entry for entry in listed() if entry["id"] == model), None)
+        return _json(found or _model(decider.catalog.find(model), created))
 
-    return api
+    return [routes.get("/v1/models", list_models, guard), routes.get("/v1/models/{model:path}", get_model, guard)]
+
+
+def _json(value: dict[str, Any]) -> Response:
+    return Response(msgspec.json.encode(value), media_type="application/json")
 
 
 def _wildcard(name: str, created: int) -> dict[str, Any]:

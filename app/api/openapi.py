@@ -1,20 +1,21 @@
 """`GET /openapi.json`: the API described in OpenAPI 3.1 (spec.openapis.org/oas/v3.1), for clients and for tests.
 
-Paths, parameters and bodies are read from the routes and from the types that requests are read into; the tables here
-say what no type says: which statuses occur, and what replies look like. A 500 is a fault of ours and no part of it.
+Bodies are read from the types that requests are read into, and what FastAPI serves from its routes; the tables here
+say the rest: what else there is, which statuses occur, and what replies look like. A 500 is a fault of ours and no part
+of it. Made when somebody first asks.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
 from importlib.metadata import version
 from typing import Any
 
 import msgspec
-from fastapi import APIRouter, FastAPI, Response
+from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
+from app.api.routes import DESCRIPTION
 from app.core.types import Call, Score
 from app.gateway.chat import ChatRequest
 from app.gateway.dialects.completions import CompletionsRequest
@@ -26,7 +27,6 @@ from app.store.queries.calls import CallRow
 
 Json = dict[str, Any]
 
-PATH = "/openapi.json"
 _JSON = "application/json"
 _EVENTS = "text/event-stream"
 _REF = "#/components/schemas/{name}"
@@ -59,12 +59,18 @@ class _Operation:
     summary: str
     reply: str
     """Name of the schema of a good reply."""
+    tag: str | None = None
+    """Of what FastAPI does not know, like the next."""
+    text: str | None = None
+    """What there is to say beyond the summary."""
     statuses: tuple[str, ...] = ()
     """That errors come with, but for 401."""
     request: str | None = None
     """Name of the schema of the body, where the route does not know it."""
     headers: tuple[str, ...] = ()
     """Request headers, by their names in `_HEADERS`."""
+    in_path: tuple[str, ...] = ()
+    """Names of the parameters in the path, which FastAPI does not know."""
     error: str = "Error"
     """Name of the schema of errors."""
     success: str = "200"
@@ -77,7 +83,18 @@ class _Operation:
 def _call(id: str, summary: str, request: str, reply: str, **more: Any) -> _Operation:  # noqa: A002 - OpenAPI's own word
     streams = (_JSON, _EVENTS) if more.pop("streams", True) else (_JSON,)
     headers = (*_TAGS, *more.pop("headers", ()))
-    return _Operation(id, summary, reply, _OF_CALLS, request, headers, media=streams, is_call=True, **more)
+    return _Operation(
+        id, summary, reply, "calls of models", None, _OF_CALLS, request, headers, media=streams, is_call=True, **more
+    )
+
+
+def _open(id: str, summary: str, reply: str, text: str, **more: Any) -> _Operation:  # noqa: A002
+    return _Operation(id, summary, reply, "operations", text, is_open=True, **more)
+
+
+_READY = """Requests can be served. Fails while draining or without a usable model; not for Postgres, since calls are
+journalled without it."""
+_ALIVE = "The process is alive. Touches nothing."
 
 
 _TAGS = ("x-hullspeed-session", "x-hullspeed-run", "x-hullspeed-item", "x-request-id", "Idempotency-Key")
@@ -119,6 +136,8 @@ _OPERATIONS: dict[tuple[str, str], _Operation] = {
         "countTokens",
         "How long a prompt is, about",
         "TokenCount",
+        "tokens",
+        "An estimate, four characters a token.",
         ("400", "413"),
         "MessagesRequest",
         error="AnthropicError",
@@ -127,26 +146,46 @@ _OPERATIONS: dict[tuple[str, str], _Operation] = {
         "createDecision",
         "What a router would do with a chat request, and why",
         "Decision",
+        "decisions",
+        "The decision on the body of a chat completion request.",
         ("400", "404", "413"),
         "ChatRequest",
         ("x-hullspeed-session",),
     ),
-    ("get", "/v1/models"): _Operation("listModels", "All names that `model` may take", "ModelList"),
-    ("get", "/v1/models/{model}"): _Operation("getModel", "One model", "Model", ("404",)),
-    ("get", "/v1/calls"): _Operation("listCalls", "A page of calls, newest first", "CallList", ("400", "503")),
-    ("get", "/v1/calls/{call_id}"): _Operation("getCall", "A call", "LoggedCall", ("404", "503")),
+    ("get", "/v1/models"): _Operation(
+        "listModels",
+        "All names that `model` may take",
+        "ModelList",
+        "models",
+        "All names that a request's `model` may take.",
+    ),
+    ("get", "/v1/models/{model}"): _Operation(
+        "getModel", "One model", "Model", "models", "One of them.", ("404",), in_path=("model",)
+    ),
+    ("get", "/v1/calls"): _Operation(
+        "listCalls", "A page of calls, newest first", "CallList", statuses=("400", "503")
+    ),
+    ("get", "/v1/calls/{call_id}"): _Operation("getCall", "A call", "LoggedCall", statuses=("404", "503")),
     ("post", "/v1/calls/{call_id}/scores"): _Operation(
-        "createScore", "Judge a call", "Score", ("400", "404", "413", "503"), success="201"
+        "createScore", "Judge a call", "Score", statuses=("400", "404", "413", "503"), success="201"
     ),
-    ("head", "/"): _Operation("getPresence", "Whether somebody is there", "Text", media=(), is_open=True),
-    ("head", "/healthz"): _Operation("headHealth", "Whether the process is alive", "Text", media=(), is_open=True),
-    ("head", "/readyz"): _Operation("headReadiness", "Whether requests can be served", "Text", media=(), is_open=True),
-    ("get", "/healthz"): _Operation("getHealth", "Whether the process is alive", "Health", is_open=True),
-    ("get", "/readyz"): _Operation("getReadiness", "Whether requests can be served", "Readiness", is_open=True),
-    ("get", "/metrics"): _Operation(
-        "getMetrics", "Prometheus metrics", "Text", media=("text/plain",), is_open=True
+    ("head", "/"): _open(
+        "getPresence",
+        "Whether somebody is there",
+        "Text",
+        "Somebody is there: some agents ask this before anything else.",
+        media=(),
     ),
-    ("get", PATH): _Operation("getDescription", "This description", "Description"),
+    ("head", "/healthz"): _open("headHealth", "Whether the process is alive", "Text", _ALIVE, media=()),
+    ("head", "/readyz"): _open("headReadiness", "Whether requests can be served", "Text", _READY, media=()),
+    ("get", "/healthz"): _open("getHealth", "Whether the process is alive", "Health", _ALIVE),
+    ("get", "/readyz"): _open("getReadiness", "Whether requests can be served", "Readiness", _READY),
+    ("get", "/metrics"): _open(
+        "getMetrics", "Prometheus metrics", "Text", "Prometheus text format.", media=("text/plain",)
+    ),
+    ("get", DESCRIPTION): _Operation(
+        "getDescription", "This description", "Description", "operations", "The API in OpenAPI 3.1."
+    ),
 }  # fmt: skip
 _SCHEMES: dict[str, Json] = {
     "bearer": {"type": "http", "scheme": "bearer"},
@@ -155,24 +194,9 @@ _SCHEMES: dict[str, Json] = {
 }
 
 
-def description_api(app: FastAPI, *, has_key: bool) -> APIRouter:
-    """The endpoint that describes `app`; `has_key`: whether requests need a key. Made when it is first asked for."""
-    api = APIRouter(tags=["operations"])
-
-    @cache
-    def built() -> bytes:
-        return msgspec.json.encode(describe(app, has_key=has_key))
-
-    @api.get(PATH)
-    async def description() -> Response:
-        """The API in OpenAPI 3.1."""
-        return Response(built(), media_type=_JSON)
-
-    return api
-
-
 def describe(app: FastAPI, *, has_key: bool) -> Json:
-    """The OpenAPI description of all routes of `app`, as JSON values."""
+    """The OpenAPI description of the API, `app` being what FastAPI serves of it, as JSON values; `has_key`: whether
+    requests need a key."""
     found = get_openapi(title=app.title, version=version("hullspeed"), routes=app.routes)
     schemas = found.setdefault("components", {}).setdefault("schemas", {})
     for name in ("HTTPValidationError", "ValidationError"):
@@ -195,7 +219,13 @@ def describe(app: FastAPI, *, has_key: bool) -> Json:
 def _complete(known: Json, operation: _Operation, *, has_key: bool) -> None:
     """Add to what FastAPI knows of an operation."""
     known["operationId"], known["summary"] = operation.id, operation.summary
-    known.setdefault("tags", ["calls of models"])
+    if operation.tag is not None:
+        known["tags"] = [operation.tag]
+    if operation.text is not None:
+        known["description"] = operation.text
+    for name in operation.in_path:
+        schema = {**_TEXT, "title": name.title()}
+        known.setdefault("parameters", []).append({"name": name, "in": "path", "required": True, "schema": schema})
     for name in operation.headers:
         text, schema = _HEADERS[name]
         known.setdefault("parameters", []).append({"name": name, "in": "header", "description": text, "schema": schema})

@@ -5,46 +5,54 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from fastapi import APIRouter, Response
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 
+from app.api import routes
 from app.core.metrics import Metrics
 
 
-def ops_api(metrics: Callable[[], Awaitable[bytes]], readiness: Callable[[], tuple[bool, dict[str, Any]]]) -> APIRouter:
+def ops_routes(
+    metrics: Callable[[], Awaitable[bytes]], readiness: Callable[[], tuple[bool, dict[str, Any]]]
+) -> list[Route]:
     """`metrics` gives the page of all workers; `readiness` whether requests can be served, and what was found: it must
     not wait for anything."""
-    api = APIRouter(tags=["operations"])
 
-    @api.head("/")
-    async def there() -> Response:
+    async def there(_: Request) -> Response:
         """Somebody is there: some agents ask this before anything else."""
         return Response()
 
-    @api.get("/", include_in_schema=False)
-    @api.get("/ui", include_in_schema=False)
-    async def home() -> Response:
+    async def home(_: Request) -> Response:
         """Whoever comes with a browser wants the pages."""
         return Response(status_code=307, headers={"location": "/ui/"})
 
-    @api.head("/healthz")
-    @api.get("/healthz")
-    async def healthz() -> dict[str, str]:
+    async def healthz(_: Request) -> Response:
         """The process is alive. Touches nothing."""
-        return {"status": "ok"}
+        return _json({"status": "ok"})
 
-    @api.head("/readyz")
-    @api.get("/readyz")
-    async def readyz(response: Response) -> dict[str, Any]:
+    async def readyz(_: Request) -> Response:
         """Requests can be served. Fails while draining or without a usable model; not for Postgres, since calls are
         journalled without it."""
         ready, found = readiness()
-        if not ready:
-            response.status_code = 503
-        return {"status": "ready" if ready else "not ready", **found}
+        return _json({"status": "ready" if ready else "not ready", **found}, 200 if ready else 503)
 
-    @api.get("/metrics")
-    async def prometheus() -> Response:
+    async def prometheus(_: Request) -> Response:
         """Prometheus text format."""
         return Response(await metrics(), media_type=Metrics.content_type)
 
-    return api
+    return [
+        routes.head("/", there),
+        routes.get("/", home),
+        routes.get("/ui", home),
+        routes.head("/healthz", healthz),
+        routes.get("/healthz", healthz),
+        routes.head("/readyz", readyz),
+        routes.get("/readyz", readyz),
+        routes.get("/metrics", prometheus),
+    ]
+
+
+def _json(value: dict[str, Any], status: int = 200) -> Response:
+    return Response(msgspec.json.encode(value), status, media_type="application/json")

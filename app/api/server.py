@@ -141,6 +141,9 @@ class CallProtocol(HttpToolsProtocol):
         if self.timeout_keep_alive_task is not None:
             self.timeout_keep_alive_task.cancel()
             self.timeout_keep_alive_task = None
+        # It and its connection hold each other: they would wait for the garbage collector, which seldom comes.
+        self.cycle = cast("RequestResponseCycle", None)
+        self.pipeline.clear()
 
     def on_response_complete(self) -> None:
         self.server_state.total_requests += 1

@@ -38,12 +38,13 @@ MOST_DETAIL = 100_000
 """Bytes of a router's own words on one decision, as JSON."""
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class RouterEntry:
     """A router as the configuration names it."""
 
     name: str
-    router: Router
+    made: Router | None
+    """None until somebody asks it, where it is one that can wait for that."""
     tradeoff: float
     """Used where a request sets none."""
     max_calls: int | None = None
@@ -52,13 +53,32 @@ class RouterEntry:
     """Seconds, likewise."""
     origin: object = None
     """What the router was made of: equal where making it again would give the same one."""
+    make: Callable[[], Router] | None = None
+    """Makes one that is not made yet, named like the entry; with its imports that takes a while."""
+
+    @property
+    def router(self) -> Router:
+        """The router, made now where it was not. Raises `ValueError` where its package is broken."""
+        return self.prepare()
+
+    def prepare(self) -> Router:
+        """Make it, if it is not made. Raises as `router`."""
+        if self.made is None:
+            assert self.make is not None
+            self.made = self.make()
+        return self.made
+
+    @property
+    def kind(self) -> str:
+        """What the router itself is called."""
+        return self.name if self.made is None else self.made.name
 
     def resolve(self, options: RoutingOptions) -> float:
         """The tradeoff a request asks for, by itself or by a target. Raises `InvalidRequest`."""
         wanted = options.target_cost if options.target_quality is None else options.target_quality
         if wanted is None:
             return self.tradeoff if options.tradeoff is None else options.tradeoff
-        card = self.router.card if isinstance(self.router, TrainableRouter) else None
+        card = self.made.card if isinstance(self.made, TrainableRouter) else None
         if card is None:
             param = "routing.target_quality" if options.target_cost is None else "routing.target_cost"
             raise InvalidRequest(
@@ -185,8 +205,10 @@ class Decider:
             max_latency=options.max_latency_seconds or entry.max_latency or self.rules.max_latency,
             explain=explain,
         )
+        router = entry.made
+        if router is None:
+            router = await self._made(entry)
         started = perf_counter()
-        router = entry.router
         attempts: tuple[Attempt, ...] = ()
         missing: str | None = None
         if router.needs_embedding is not None:
@@ -209,6 +231,12 @@ class Decider:
         if decision is not None and decision.review is not None:
             return Review(record, entry=entry, query=query, decision=decision, attempts=attempts)
         return Ruling(record, attempts)
+
+    async def _made(self, entry: RouterEntry) -> Router:
+        try:
+            return await asyncio.to_thread(entry.prepare)
+        except ValueError as error:
+            raise ModelNotFound(f"The router `{AUTO}/{entry.name}` cannot be had: {error}", param="model") from None
 
     async def review(self, ruling: Review, judge: Callable[[], Decision]) -> Review:
         """The next word of the router; `judge` asks it. Without a decision where it failed at that."""

@@ -5,7 +5,7 @@ either stands one cache, so that a prompt is computed once: repeated prompts cos
 text at the same time share one computation, which goes on for the next one where this one could not wait.
 
 Both read the same part of a prompt: as many characters as the budget has tokens, times four, two thirds from the
-start and one third from the end, for what is asked stands at either.
+start and one third from the end, for what is asked stands at either. numpy is imported when the first is computed.
 """
 
 from __future__ import annotations
@@ -21,8 +21,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
-import numpy as np
-from numpy.typing import NDArray
 
 from app.core.errors import ConfigError, HullspeedError
 from app.core.types import Attempt
@@ -32,9 +30,12 @@ from app.gateway.upstream import UpstreamError
 from routers import Router
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from app.gateway.attempts import Attempts
 
-Vector = NDArray[np.float32]
+    Vector = NDArray[np.float32]
 
 CHARACTERS = 4
 """Of a token, on average."""
@@ -133,6 +134,8 @@ class OnnxEmbedder:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def _compute(self, text: str) -> Vector:
+        import numpy as np
+
         # The tokenizer takes no half of a surrogate pair, which JSON can hold.
         whole = shortened(text, self._tokens).encode("utf-8", "replace").decode()
         encoded = self._tokenizer.encode(whole)
@@ -159,6 +162,8 @@ class ModelEmbedder:
         self.name = f"model:{model}@{tokens}"
 
     async def embed(self, text: str) -> Embedded:
+        import numpy as np
+
         body = {"model": self._model, "input": shortened(text, self._tokens) or " ", "encoding_format": "float"}
         call = OpenCall(RequestHead(self._dialect.endpoint), self._dialect)
         call.asked = self._dialect.parse(msgspec.json.encode(body))
@@ -223,6 +228,8 @@ class Cache:
 
     async def embed_all(self, texts: Sequence[str], on_done: Callable[[int], None] = lambda _done: None) -> Vector:
         """Embeddings of n texts, shape (n, e); raises like `embed`. `on_done` is told how many there are."""
+        import numpy as np
+
         found: list[Vector] = [np.zeros(0, np.float32)] * len(texts)
         places, done = iter(range(len(texts))), 0
 
@@ -253,6 +260,8 @@ class Cache:
 
 def unit(vector: Vector) -> Vector:
     """The vector at length 1. Raises `EmbeddingFailed` for one that has no direction, or is none."""
+    import numpy as np
+
     norm = math.sqrt(float(vector.astype(np.float64) @ vector)) if vector.ndim == 1 else 0.0
     if not 0 < norm < math.inf:
         raise EmbeddingFailed("the embedding is not a vector of finite numbers other than zero")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -33,8 +34,8 @@ def build_entries(
     """All routers that can be asked for by `auto/<name>`.
 
     First those of the configuration, then `given` ones (already made, as a bench run has them), then every installed
-    router that needs neither training nor parameters. Routers of `known` entries are not made again where that would
-    give the same. Raises `ConfigError` naming the entry.
+    router that needs neither training nor parameters; where its package says so, it is made when somebody asks it.
+    Routers of `known` entries are not made again where that would give the same. Raises `ConfigError` naming the entry.
     """
     known = known or {}
     tradeoff = config.routing.tradeoff
@@ -52,13 +53,17 @@ def build_entries(
     for name, router in (given or {}).items():
         entries[name] = RouterEntry(name, router, tradeoff)
     for name in registry.names():
-        if name not in entries:
+        if name in entries or registry.is_ready(name) is False:
+            continue
+        entry = RouterEntry(name, None, tradeoff, make=partial(registry.build, name, {}))
+        was_made = name in known and known[name].made is not None
+        if was_made or not registry.is_ready(name):
             try:
-                router = registry.build(name, {})
+                if entry.router.bench_only:
+                    continue
             except ValueError:
                 continue
-            if not router.bench_only:
-                entries[name] = RouterEntry(name, router, tradeoff)
+        entries[name] = entry
     return entries
 
 
@@ -96,21 +101,27 @@ def _kept(entry: RouterEntry | None, origin: object) -> Router | None:
 
     One that learns is made again: it begins anew and learns all scores again, so none counts twice.
     """
-    if entry is None or entry.origin != origin or entry.router.learner() is not None:
+    if entry is None or entry.made is None or entry.origin != origin or entry.made.learner() is not None:
         return None
-    return entry.router
+    return entry.made
 
 
 def build_rules(config: Config, catalog: Catalog, entries: Mapping[str, RouterEntry]) -> RoutingRules:
     """The rules around the routers. Raises `ConfigError` naming the key."""
     routing = config.routing
-    for name, entry in entries.items():
-        for model in entry.router.named_models():
-            if model not in set(catalog):
-                raise _unknown(f"routing.routers.{name}", "model", model, catalog)
     default = routing.default or next(iter(routing.routers), UNTRAINED_DEFAULT)
     if default not in entries:
         raise _unknown("routing.default", "router", default, entries)
+    try:
+        # Whoever asks for `auto` is not to wait for it.
+        entries[default].prepare()
+    except ValueError as error:
+        raise ConfigError(f"routing.default: {error}", param="routing.default") from None
+    for name, entry in entries.items():
+        # One that is not made yet has no parameters to name any.
+        for model in () if entry.made is None else entry.made.named_models():
+            if model not in set(catalog):
+                raise _unknown(f"routing.routers.{name}", "model", model, catalog)
     for key, names in (("routing.fallback", routing.fallback), ("routing.models", routing.models)):
         for name in names:
             if name not in set(catalog):

@@ -113,6 +113,8 @@ class Gateway:
             await exchange.refuse(InternalError())
         finally:
             exchange.record()
+            # The two hold each other: they would wait for the garbage collector, which seldom comes.
+            exchange.stream = None
             self.metrics.inflight.dec()
             self.admission.leave()
 

@@ -421,6 +421,8 @@ class Connection(asyncio.Protocol):
             self._timer = None
         self._let_write()
         self._owner.forget(self)
+        # The two hold each other: they would wait for the garbage collector, which seldom comes.
+        del self._parser
 
     def pause_writing(self) -> None:
         self._write_paused = True
@@ -619,5 +621,6 @@ class Pool:
             self._sweeper.cancel()
         for connection in list(self._all):
             connection.fail(BrokenOff("the proxy stops"))
+        self._idle.clear()
         # A turn of the loop, in which the transports close.
         await asyncio.sleep(0)

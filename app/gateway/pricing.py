@@ -52,6 +52,11 @@ def price_map() -> Mapping[str, msgspec.Raw]:
     return msgspec.json.decode((Path(spec.origin).parent / PRICE_MAP).read_bytes(), type=dict[str, msgspec.Raw])
 
 
+def forget_price_map() -> None:
+    """Let go of the map, which takes megabytes, where no name will be looked up for a while; then it is read again."""
+    price_map.cache_clear()
+
+
 def find_listing(litellm_model: str) -> Listing | None:
     """The price map's entry for litellm's `provider/model`, or None."""
     entries = price_map()

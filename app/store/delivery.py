@@ -16,7 +16,6 @@ from pathlib import Path
 
 import msgspec
 import psycopg
-from sqlalchemy.exc import DBAPIError
 
 from app.core.metrics import Metrics
 from app.store import migrate, receipts
@@ -126,7 +125,7 @@ class Delivery:
         notes = list(self._notes)
         if not notes:
             return
-        async with self._database.begin() as connection:
+        async with self._database.session() as connection:
             for (writer, kind), numbers in sorted(receipts.to_acknowledge(notes).items()):
                 await receipts.acknowledge(connection, writer, kind, numbers)
         del self._notes[: len(notes)]
@@ -134,10 +133,10 @@ class Delivery:
     async def write(self, rows: list[bytes]) -> None:
         """Write `rows` in one transaction; where Postgres refuses it, find the rows at fault and put them aside."""
         try:
-            async with self._database.begin() as connection:
+            async with self._database.session() as connection:
                 await ship(connection, "call", [row[1:] for row in rows if row[0] == _CALL])
                 await ship(connection, "score", [row[1:] for row in rows if row[0] == _SCORE])
-        except (DBAPIError, psycopg.Error) as error:
+        except psycopg.Error as error:
             if not _is_refusal(error):
                 raise
             if len(rows) == 1:
@@ -152,7 +151,7 @@ class Delivery:
             self._written.inc(len(rows) - len(strange))
 
     def _put_aside(self, row: bytes, error: Exception) -> None:
-        reason = str(getattr(error, "orig", None) or error).strip().split("\n")[0]
+        reason = str(error).strip().split("\n")[0]
         log.error("Postgres refuses a row (%s); it is kept in %s/refused", reason, self._journal.folder)
         self._refused.inc()
         self.refused += 1
@@ -226,9 +225,8 @@ def _cut(rows: list[bytes]) -> Iterator[list[bytes]]:
         yield piece
 
 
-def _is_refusal(error: Exception) -> bool:
+def _is_refusal(error: psycopg.Error) -> bool:
     """True where the row itself is at fault (its data, a constraint, a limit it runs into)."""
-    driver_error = getattr(error, "orig", None) or error
-    if isinstance(driver_error, psycopg.DataError | psycopg.IntegrityError):
+    if isinstance(error, psycopg.DataError | psycopg.IntegrityError):
         return True
-    return isinstance(driver_error, psycopg.Error) and (driver_error.sqlstate or "").startswith("54")
+    return (error.sqlstate or "").startswith("54")

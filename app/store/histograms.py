@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
 BUCKETS = 27
@@ -54,6 +53,8 @@ class Histogram:
     def quantiles(self, counts: NDArray[np.int64], share: float) -> NDArray[np.float64]:
         """As `quantile`, of many histograms at once: `counts` (histograms, buckets) → seconds (histograms,), NaN
         without calls."""
+        import numpy as np
+
         reached = np.cumsum(counts, axis=1)
         total = reached[:, -1]
         rank = share * total

@@ -10,14 +10,25 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
-import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import insert
-
+from app.store import text
 from app.store.database import Database
-from app.store.tables import kept_replies
 
 HOLD_SECONDS = 60.0
 """A claim that is not renewed for so long is nobody's any more."""
+_CLAIM = b"""
+INSERT INTO kept_replies (key, request, call_id, held_until, expires_at)
+VALUES (%(key)s, %(request)s, %(call_id)s, now() + %(hold)s, now() + %(keep)s)
+ON CONFLICT (key) DO UPDATE SET
+  request = excluded.request, call_id = excluded.call_id, held_until = excluded.held_until,
+  expires_at = excluded.expires_at, stream = NULL, headers = NULL, body = NULL
+WHERE kept_replies.expires_at < now() OR (kept_replies.body IS NULL AND kept_replies.held_until < now())
+RETURNING call_id
+"""
+_FIND = b"SELECT request, stream, headers, body FROM kept_replies WHERE key = %s"
+_HOLD = b"UPDATE kept_replies SET held_until = now() + %s WHERE key = %s AND call_id = %s"
+_KEEP = b"UPDATE kept_replies SET stream = %s, headers = %s, body = %s WHERE key = %s AND call_id = %s"
+_RELEASE = b"DELETE FROM kept_replies WHERE key = %s AND call_id = %s AND body IS NULL"
+_PURGE = b"DELETE FROM kept_replies WHERE expires_at < now()"
 
 
 @dataclass(frozen=True)
@@ -49,57 +60,39 @@ class KeptReplies:
 
     async def claim(self, key: bytes, request: bytes, call_id: str) -> Claimed | None:
         """Claim `key` for a call; None where it is now ours, otherwise who has it."""
-        now = sa.func.now()
         row = {
             "key": key,
             "request": request,
             "call_id": call_id,
-            "held_until": now + timedelta(seconds=HOLD_SECONDS),
-            "expires_at": now + self._seconds,
-            "stream": None,
-            "headers": None,
-            "body": None,
+            "hold": timedelta(seconds=HOLD_SECONDS),
+            "keep": self._seconds,
         }
-        table = kept_replies.c
-        lapsed = sa.or_(table.expires_at < now, sa.and_(table.body.is_(None), table.held_until < now))
-        statement = insert(kept_replies).values(row)
-        statement = statement.on_conflict_do_update(
-            index_elements=[table.key], set_={name: statement.excluded[name] for name in row}, where=lapsed
-        )
         while True:
-            async with self._database.begin() as connection:
-                taken = (await connection.execute(statement.returning(table.call_id))).first()
-                if taken is not None:
+            async with self._database.session() as connection:
+                if await (await connection.execute(_CLAIM, row)).fetchone() is not None:
                     return None
-                found = (await connection.execute(sa.select(kept_replies).where(table.key == key))).first()
+                found = await (await connection.execute(_FIND, (key,))).fetchone()
             # Nothing is there where it was given free in between: claimed anew.
             if found is not None:
-                reply = None if found.body is None else KeptReply(found.stream, found.headers, found.body)
-                return Claimed(found.request, reply)
+                digest, stream, headers, body = found
+                return Claimed(digest, None if body is None else KeptReply(stream, headers, body))
 
     async def hold(self, key: bytes, call_id: str) -> None:
         """The call still runs."""
-        await self._update(key, call_id, held_until=sa.func.now() + timedelta(seconds=HOLD_SECONDS))
+        await self._execute(_HOLD, timedelta(seconds=HOLD_SECONDS), key, call_id)
 
     async def keep(self, key: bytes, call_id: str, reply: KeptReply) -> None:
         """The call's reply."""
-        await self._update(key, call_id, stream=reply.stream, headers=dict(reply.headers), body=reply.body)
+        await self._execute(_KEEP, reply.stream, text.encode_text(dict(reply.headers)), reply.body, key, call_id)
 
     async def release(self, key: bytes, call_id: str) -> None:
         """The call has no reply to keep: the next request with the key is served anew."""
-        table = kept_replies.c
-        async with self._database.begin() as connection:
-            await connection.execute(
-                sa.delete(kept_replies).where(table.key == key, table.call_id == call_id, table.body.is_(None))
-            )
+        await self._execute(_RELEASE, key, call_id)
 
     async def purge(self) -> None:
         """Delete what has expired."""
-        async with self._database.begin() as connection:
-            await connection.execute(sa.delete(kept_replies).where(kept_replies.c.expires_at < sa.func.now()))
+        await self._execute(_PURGE)
 
-    async def _update(self, key: bytes, call_id: str, **values: object) -> None:
-        table = kept_replies.c
-        mine = sa.and_(table.key == key, table.call_id == call_id)
-        async with self._database.begin() as connection:
-            await connection.execute(sa.update(kept_replies).where(mine).values(**values))
+    async def _execute(self, statement: bytes, *values: object) -> None:
+        async with self._database.session() as connection:
+            await connection.execute(statement, values)

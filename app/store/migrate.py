@@ -1,29 +1,34 @@
 """The schema's version: brought to the newest when a process starts, by one process however many start at once.
 
-alembic is imported where there is something to migrate: it takes a tenth of a second and ten megabytes.
+SQLAlchemy and alembic are imported where there is something to migrate; a process that serves has another one do it
+(`upgrade_apart`), since what they take of its memory would stay taken: `python -m app.store.migrate` is that process.
 """
 
 from __future__ import annotations
 
+import asyncio
 import re
+import subprocess
+import sys
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 import migrations
-from app.core.errors import ConfigError
+from app.core.errors import ConfigError, HullspeedError, StoreUnavailable
 from app.store.database import Database
+from app.store.sessions import Connection
 
 if TYPE_CHECKING:
+    import sqlalchemy as sa
     from alembic.config import Config
 
 # "hullspee" in ASCII: the advisory lock all replicas take before they touch the schema.
 _LOCK = 0x68756C6C73706565
 
 
+_AWAY = 3
+"""Exit code of a process that was to migrate and could not reach Postgres."""
 _REVISION = re.compile(r"^(down_)?revision(?:: [^=]+)? = (?:['\"](\w+)['\"]|None)", re.MULTILINE)
 
 
@@ -50,7 +55,7 @@ def knows(version: str) -> bool:
 
 async def current(database: Database) -> str | None:
     """The version the database has; None where it is empty. Raises `StoreUnavailable`."""
-    async with database.begin() as connection:
+    async with database.session() as connection:
         return await _version(connection)
 
 
@@ -59,18 +64,36 @@ async def upgrade(database: Database) -> None:
 
     Raises `StoreUnavailable` where Postgres does not answer, `ConfigError` where its schema is newer than this code.
     """
+    if _is_head(database, await current(database)):
+        return
+    from app.store.engine import driver
+
     async with database.begin() as connection:
-        if await _is_current(database, connection):
-            return
+        raw = await driver(connection)
         # Held until the transaction ends; a replica may wait here for longer than a statement normally may take.
-        await connection.execute(sa.text("SET LOCAL statement_timeout = 0"))
-        await connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
-        if not await _is_current(database, connection):
+        await raw.execute(b"SET LOCAL statement_timeout = 0")
+        await raw.execute(b"SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
+        if not _is_head(database, await _version(raw)):
             await connection.run_sync(_upgrade)
 
 
-async def _is_current(database: Database, connection: AsyncConnection) -> bool:
-    version = await _version(connection)
+async def upgrade_apart(database: Database) -> None:
+    """As `upgrade`, by another process where there is something to do. Raises as it does."""
+    if not _is_head(database, await current(database)):
+        await asyncio.to_thread(_run_apart, database.address.url)
+
+
+def _run_apart(url: str) -> None:
+    # Not as an argument, which everybody on the machine can read.
+    command = [sys.executable, "-m", "app.store.migrate"]
+    done = subprocess.run(command, input=url, text=True, capture_output=True, check=False)  # noqa: S603 -- of ours
+    if done.returncode == _AWAY:
+        raise StoreUnavailable(done.stderr.strip(), retry_after=5.0)
+    if done.returncode:
+        raise ConfigError(done.stderr.strip() or f"the tables cannot be migrated: exit code {done.returncode}")
+
+
+def _is_head(database: Database, version: str | None) -> bool:
     if version is not None and not knows(version):
         raise ConfigError(
             f"The database ({database.describe()}) has schema version {version}, and this Hullspeed knows versions up "
@@ -79,12 +102,12 @@ async def _is_current(database: Database, connection: AsyncConnection) -> bool:
     return version == head()
 
 
-async def _version(connection: AsyncConnection) -> str | None:
-    there = await connection.execute(sa.text("SELECT to_regclass('alembic_version') IS NOT NULL"))
-    if not there.scalar_one():
+async def _version(connection: Connection) -> str | None:
+    there = await (await connection.execute(b"SELECT to_regclass('alembic_version')")).fetchone()
+    if there == (None,):
         return None
-    found = await connection.execute(sa.text("SELECT version_num FROM alembic_version"))
-    return found.scalar_one_or_none()
+    found = await (await connection.execute(b"SELECT version_num FROM alembic_version")).fetchone()
+    return None if found is None else str(found[0])
 
 
 def _upgrade(connection: sa.Connection) -> None:
@@ -103,3 +126,26 @@ def _config() -> Config:
     config.set_main_option("script_location", str(Path(migrations.__file__).parent).replace("%", "%%"))
     config.set_main_option("path_separator", "os")
     return config
+
+
+async def _migrate(url: str) -> None:
+    database = Database(url, Path())
+    await database.open()
+    try:
+        await upgrade(database)
+    finally:
+        await database.close()
+
+
+def main() -> int:
+    """Migrate the database whose URL stands on standard input; gives the exit code."""
+    try:
+        asyncio.run(_migrate(sys.stdin.read()))
+    except HullspeedError as error:
+        sys.stderr.write(error.message)
+        return _AWAY if isinstance(error, StoreUnavailable) else 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -11,18 +11,17 @@ import re
 from collections.abc import Iterable
 from datetime import UTC, date, datetime, timedelta
 
-import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncConnection
+from app.store.sessions import Connection
 
 PARTITIONED = {"calls": "started_at", "attempts": "call_started_at"}
 """Table → the column whose day it is."""
 _NAME = re.compile(rf"({'|'.join(PARTITIONED)})_\d{{8}}")
 # "hullpart" in ASCII: the advisory lock of whoever makes or drops partitions, whatever process that is.
 _LOCK = 0x68756C6C70617274
-_EXISTING = sa.text("""
+_EXISTING = b"""
 SELECT c.relname FROM pg_inherits AS i JOIN pg_class AS c ON c.oid = i.inhrelid
-WHERE i.inhparent = CAST(:parent AS regclass)
-""")
+WHERE i.inhparent = CAST(%s AS regclass)
+"""
 
 
 def partition(table: str, day: date) -> str:
@@ -41,18 +40,19 @@ def bounds(day: date) -> tuple[datetime, datetime]:
     return begin, begin + timedelta(days=1)
 
 
-async def days(connection: AsyncConnection, table: str = "calls") -> list[date]:
+async def days(connection: Connection, table: str = "calls") -> list[date]:
     """The days that `table` has a partition for, latest first."""
-    names = (await connection.execute(_EXISTING, {"parent": table})).scalars()
+    found = await connection.execute(_EXISTING, (table,))
+    names = [name for (name,) in await found.fetchall()]
     return sorted((date.fromisoformat(name[-8:]) for name in names if is_partition(name)), reverse=True)
 
 
-async def lock(connection: AsyncConnection) -> None:
+async def lock(connection: Connection) -> None:
     """Wait until no other process makes or drops partitions; held until the transaction ends."""
-    await connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
+    await connection.execute(b"SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
 
 
-async def ensure(connection: AsyncConnection, wanted: Iterable[date]) -> None:
+async def ensure(connection: Connection, wanted: Iterable[date]) -> None:
     """Make the partitions of these days, where they are missing. Safe to run from many processes at once."""
     missing = set(wanted) - set(await days(connection))
     if not missing:
@@ -62,14 +62,15 @@ async def ensure(connection: AsyncConnection, wanted: Iterable[date]) -> None:
     for day in sorted(missing - set(await days(connection))):
         for table in PARTITIONED:
             name = partition(table, day)
-            await connection.exec_driver_sql(f"CREATE TABLE {name} (LIKE {table} INCLUDING ALL)")
+            await connection.execute(f"CREATE TABLE {name} (LIKE {table} INCLUDING ALL)".encode())
             await attach(connection, table, day)
 
 
-async def attach(connection: AsyncConnection, table: str, day: date) -> None:
+async def attach(connection: Connection, table: str, day: date) -> None:
     """Make the table that has the name of a day's partition that partition."""
     begin, end = bounds(day)
-    await connection.exec_driver_sql(
+    statement = (
         f"ALTER TABLE {table} ATTACH PARTITION {partition(table, day)} "
         f"FOR VALUES FROM ('{begin.isoformat()}') TO ('{end.isoformat()}')"
     )
+    await connection.execute(statement.encode())

@@ -12,13 +12,8 @@ from collections.abc import Iterable
 from datetime import UTC, date, datetime
 from typing import Literal
 
-import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.dialects.postgresql.ranges import MultiRange, Range
-from sqlalchemy.ext.asyncio import AsyncConnection
-
+from app.store.sessions import Connection
 from app.store.spans import Spans, union
-from app.store.tables import receipts
 
 Kind = Literal["call", "score", "dropped", "refused", "lost"]
 """`call`, `score`: rows that stand in their tables. `dropped`: calls that did until their day was dropped. `refused`:
@@ -35,39 +30,26 @@ ACKNOWLEDGE = """
 that did not number them. In an order, so that two processes that ship for one dead writer do not lock each other."""
 
 
-_DROP_DAY = sa.text("""
-WITH gone AS (DELETE FROM receipts WHERE kind = 'call' AND day = :day RETURNING *)
+_NOTE = b"""
+INSERT INTO receipts (writer, kind, day, numbers) VALUES (%s, %s, %s, %s::int8multirange)
+ON CONFLICT (writer, kind, day) DO UPDATE SET numbers = receipts.numbers + excluded.numbers
+"""
+_DROP_DAY = b"""
+WITH gone AS (DELETE FROM receipts WHERE kind = 'call' AND day = %s RETURNING *)
 INSERT INTO receipts (writer, kind, day, numbers) SELECT writer, 'dropped', day, numbers FROM gone
 ON CONFLICT (writer, kind, day) DO UPDATE SET numbers = receipts.numbers + excluded.numbers
-""")
+"""
 
 
-async def acknowledge(connection: AsyncConnection, writer: str, kind: Kind, numbers: Spans) -> None:
+async def acknowledge(connection: Connection, writer: str, kind: Kind, numbers: Spans) -> None:
     """Note numbers of a writer that stand in no table."""
-    ranges = MultiRange(Range(start, stop) for start, stop in numbers)
-    row = {"writer": writer, "kind": kind, "day": datetime.now(UTC).date(), "numbers": ranges}
-    statement = insert(receipts).values(row)
-    known = [receipts.c.writer, receipts.c.kind, receipts.c.day]
-    merged = receipts.c.numbers + statement.excluded.numbers
-    await connection.execute(statement.on_conflict_do_update(index_elements=known, set_={"numbers": merged}))
+    ranges = ",".join(f"[{start},{stop})" for start, stop in numbers)
+    await connection.execute(_NOTE, (writer, kind, datetime.now(UTC).date(), f"{{{ranges}}}"))
 
 
-async def drop_day(connection: AsyncConnection, day: date) -> None:
+async def drop_day(connection: Connection, day: date) -> None:
     """Note that calls of a day are dropped; those that are kept of it are no longer counted against receipts."""
-    await connection.execute(_DROP_DAY, {"day": day})
-
-
-async def received(connection: AsyncConnection) -> dict[tuple[str, Kind], Spans]:
-    """All numbers received, by writer and kind."""
-    one = sa.func.unnest(receipts.c.numbers).label("one")
-    query = sa.select(receipts.c.writer, receipts.c.kind, one).subquery()
-    rows = await connection.execute(
-        sa.select(query.c.writer, query.c.kind, sa.func.lower(query.c.one), sa.func.upper(query.c.one))
-    )
-    found: dict[tuple[str, Kind], list[tuple[int, int]]] = {}
-    for writer, kind, start, stop in rows:
-        found.setdefault((writer, kind), []).append((start, stop))
-    return {key: union(spans) for key, spans in found.items()}
+    await connection.execute(_DROP_DAY, (day,))
 
 
 def to_acknowledge(numbers: Iterable[tuple[str, Kind, int]]) -> dict[tuple[str, Kind], Spans]:

@@ -12,18 +12,15 @@ import logging
 from collections.abc import Callable
 from datetime import UTC, date, datetime, time, timedelta
 
-import sqlalchemy as sa
 from psycopg.errors import LockNotAvailable
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.core.config import LedgerConfig
 from app.core.errors import StoreUnavailable
 from app.store import partitions, receipts
 from app.store.database import Database
 from app.store.partitions import PARTITIONED, partition
-from app.store.queries.periods import MINUTES_KEPT
-from app.store.rollup import MINUTE
-from app.store.tables import call_stats
+from app.store.rollup import MINUTE, MINUTES_KEPT
+from app.store.sessions import Connection
 
 log = logging.getLogger(__name__)
 
@@ -42,13 +39,13 @@ _COPY = """
 INSERT INTO kept_{partition} SELECT p.* FROM {partition} AS p
 JOIN kept_calls AS k ON k.started_at = p.{column} AND k.id = p.{key}
 """
-_OLD_SCORES = sa.text("""
+_OLD_SCORES = b"""
 DELETE FROM scores WHERE id IN (
   SELECT s.id FROM scores AS s
-  WHERE s.created_at < :before AND NOT EXISTS (SELECT FROM calls AS c WHERE c.id = s.call_id)
-  ORDER BY s.created_at LIMIT :most
+  WHERE s.created_at < %s AND NOT EXISTS (SELECT FROM calls AS c WHERE c.id = s.call_id)
+  ORDER BY s.created_at LIMIT %s
 )
-""")
+"""
 
 
 async def retain(
@@ -62,10 +59,10 @@ async def retain(
     """
     now = now or datetime.now(UTC)
     today = now.astimezone(UTC).date()
-    async with database.begin() as connection:
+    async with database.session() as connection:
         await partitions.ensure(connection, [today + timedelta(days=ahead) for ahead in range(DAYS_AHEAD + 1)])
-        old = sa.and_(call_stats.c.seconds == MINUTE, call_stats.c.began_at < now - MINUTES_KEPT)
-        await connection.execute(sa.delete(call_stats).where(old))
+        old = b"DELETE FROM call_stats WHERE seconds = %s AND began_at < %s"
+        await connection.execute(old, (MINUTE, now - MINUTES_KEPT))
         existing = await partitions.days(connection)
     if keep_days is None:
         return []
@@ -97,54 +94,58 @@ async def retain_hourly(database: Database, rules: Callable[[], LedgerConfig]) -
 async def _drop(database: Database, day: date, *, keep_runs: bool) -> bool:
     """Drop a day, but for what runs need; False where nothing was to drop, or somebody was in the way."""
     try:
-        async with database.begin() as connection:
+        async with database.session() as connection:
             await connection.execute(
-                sa.text("SELECT set_config('lock_timeout', :value, true), set_config('statement_timeout', '0', true)"),
-                {"value": f"{round(LOCK_SECONDS * 1000)}ms"},
+                b"SELECT set_config('lock_timeout', %s, true), set_config('statement_timeout', '0', true)",
+                (f"{round(LOCK_SECONDS * 1000)}ms",),
             )
             return await _drop_locked(connection, day, keep_runs=keep_runs)
     except StoreUnavailable as error:
-        if not isinstance(getattr(error.__cause__, "orig", None), LockNotAvailable):
+        if not isinstance(error.__cause__, LockNotAvailable):
             raise
         log.info("The calls of %s are in use; they are dropped later", day)
         return False
 
 
-async def _drop_locked(connection: AsyncConnection, day: date, *, keep_runs: bool) -> bool:
+async def _drop_locked(connection: Connection, day: date, *, keep_runs: bool) -> bool:
     await partitions.lock(connection)
     if day not in await partitions.days(connection):
         return False
     old = {table: partition(table, day) for table in PARTITIONED}
     # No row may come between the copy and the drop.
-    await connection.exec_driver_sql(f"LOCK TABLE {', '.join(old.values())} IN SHARE ROW EXCLUSIVE MODE")
+    await connection.execute(f"LOCK TABLE {', '.join(old.values())} IN SHARE ROW EXCLUSIVE MODE".encode())
     kept = 0
     if keep_runs:
-        await connection.exec_driver_sql(_KEPT.format(partition=old["calls"]))
-        kept = (await connection.exec_driver_sql("SELECT count(*) FROM kept_calls")).scalar_one()
-        whole = (await connection.execute(sa.select(sa.func.count()).select_from(sa.table(old["calls"])))).scalar_one()
+        await connection.execute(_KEPT.format(partition=old["calls"]).encode())
+        kept, whole = [await _count(connection, table) for table in ("kept_calls", old["calls"])]
         if whole and kept == whole:
             return False
     for table, column in PARTITIONED.items():
         if kept:
-            await connection.exec_driver_sql(f"CREATE TABLE kept_{old[table]} (LIKE {table} INCLUDING ALL)")
-            await connection.exec_driver_sql(
-                _COPY.format(partition=old[table], column=column, key="id" if table == "calls" else "call_id")
-            )
+            await connection.execute(f"CREATE TABLE kept_{old[table]} (LIKE {table} INCLUDING ALL)".encode())
+            key = "id" if table == "calls" else "call_id"
+            await connection.execute(_COPY.format(partition=old[table], column=column, key=key).encode())
     await receipts.drop_day(connection, day)
     # All that locks out others comes last, and takes no longer for many rows.
     for table in PARTITIONED:
-        await connection.exec_driver_sql(f"ALTER TABLE {table} DETACH PARTITION {old[table]}")
-        await connection.exec_driver_sql(f"DROP TABLE {old[table]}")
+        await connection.execute(f"ALTER TABLE {table} DETACH PARTITION {old[table]}".encode())
+        await connection.execute(f"DROP TABLE {old[table]}".encode())
         if kept:
-            await connection.exec_driver_sql(f"ALTER TABLE kept_{old[table]} RENAME TO {old[table]}")
+            await connection.execute(f"ALTER TABLE kept_{old[table]} RENAME TO {old[table]}".encode())
             await partitions.attach(connection, table, day)
     return True
+
+
+async def _count(connection: Connection, table: str) -> int:
+    found = await connection.execute(f"SELECT count(*) FROM {table}".encode())  # noqa: S608 -- a name of ours
+    ((count,),) = await found.fetchall()
+    return int(count)
 
 
 async def _drop_scores(database: Database, before: datetime) -> None:
     """Scores given before a time, whose calls are gone; some at a time, so that no lock is held for long."""
     while True:
-        async with database.begin() as connection:
-            done = await connection.execute(_OLD_SCORES, {"before": before, "most": _SCORES_AT_ONCE})
+        async with database.session() as connection:
+            done = await connection.execute(_OLD_SCORES, (before, _SCORES_AT_ONCE))
         if done.rowcount < _SCORES_AT_ONCE:
             return

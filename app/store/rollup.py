@@ -6,11 +6,14 @@ Rows are updated in the order of their key, so that several writers wait for eac
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
 
 from app.store.histograms import LATENCY, OVERHEAD, added, counted, summed
 
 MINUTE, HOUR, DAY = 60, 3600, 86400
 """The widths of the rows, in seconds."""
+MINUTES_KEPT = timedelta(days=2)
+"""Rows of single minutes are dropped when they are so old; see `retention`."""
 
 _KEY = "router, model, outcome, source, tagged"
 _SUMS = (

@@ -12,14 +12,12 @@ import struct
 from collections.abc import Sequence
 from typing import Literal
 
-import psycopg
 from psycopg.errors import CheckViolation
-from sqlalchemy.exc import IntegrityError
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.store.partitions import ensure
 from app.store.receipts import ACKNOWLEDGE
 from app.store.rollup import rolled_up
+from app.store.sessions import Connection
 
 Kind = Literal["call", "score"]
 
@@ -128,7 +126,7 @@ ON CONFLICT (id) DO NOTHING
 """  # noqa: S608 -- only constants of this module are put in
 
 _TABLES: dict[Kind, str] = {"call": "shipped_calls", "score": "shipped_scores"}
-_DAYS = """
+_DAYS = b"""
 SELECT DISTINCT (CAST(line->>'started_at' AS timestamptz) AT TIME ZONE 'UTC')::date FROM shipped_calls
 WHERE line->>'started_at' IS NOT NULL
 """
@@ -141,14 +139,13 @@ _CHUNK = 64
 _FIELD = struct.Struct("!hi").pack
 
 
-async def ship(connection: AsyncConnection, kind: Kind, rows: Sequence[bytes]) -> None:
-    """Write `rows`, each one JSON object. Raises what psycopg and SQLAlchemy raise; nothing is written then."""
+async def ship(connection: Connection, kind: Kind, rows: Sequence[bytes]) -> None:
+    """Write `rows`, each one JSON object, in the connection's transaction. Raises what psycopg raises; nothing is
+    written then."""
     if not rows:
         return
-    raw = (await connection.get_raw_connection()).driver_connection
-    assert isinstance(raw, psycopg.AsyncConnection)
     table = _TABLES[kind]
-    async with raw.cursor() as cursor:
+    async with connection.cursor() as cursor:
         # Dropped at the commit rather than kept with the session: a pooler may hand the session to somebody else.
         # Compiling a statement that runs for milliseconds would take a server longer than to run it.
         await cursor.execute(f"SET LOCAL jit = off; CREATE TEMP TABLE {table} (line json) ON COMMIT DROP".encode())
@@ -159,14 +156,13 @@ async def ship(connection: AsyncConnection, kind: Kind, rows: Sequence[bytes]) -
                 await copy.write(b"".join([_FIELD(1, len(row)) + row for row in chunk]))
             await copy.write(_TRAILER)
     if kind == "score":
-        await connection.exec_driver_sql(_SCORES)
+        await connection.execute(_SCORES.encode())
         return
     try:
-        async with connection.begin_nested():
-            await connection.exec_driver_sql(_CALLS)
-    except IntegrityError as error:
+        async with connection.transaction():
+            await connection.execute(_CALLS.encode())
+    except CheckViolation:
         # The tables have no check of their own: a day has no partition yet, which happens once a day.
-        if not isinstance(error.orig, CheckViolation):
-            raise
-        await ensure(connection, [day for (day,) in await connection.exec_driver_sql(_DAYS)])
-        await connection.exec_driver_sql(_CALLS)
+        found = await connection.execute(_DAYS)
+        await ensure(connection, [day for (day,) in await found.fetchall()])
+        await connection.execute(_CALLS.encode())

@@ -25,7 +25,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.store import journal, partitions
 from app.store.database import Database
 from app.store.delivery import number_of
-from app.store.receipts import Kind, received
+from app.store.engine import driver
+from app.store.receipts import Kind
 from app.store.spans import Spans, both, minus, singles, size, union
 from app.store.tables import calls, receipts
 
@@ -119,7 +120,7 @@ async def _look(database: Database, folder: Path, suspects: dict[str, Spans] | N
         # Receipts and rows as they are at one moment.
         await connection.execute(sa.text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"))
         await connection.execute(sa.text("SET LOCAL statement_timeout = 0"))
-        known = await received(connection)
+        known = await _received(connection)
         days = await _days(connection)
     aside = await asyncio.to_thread(_put_aside, folder)
     books = []
@@ -130,6 +131,19 @@ async def _look(database: Database, folder: Path, suspects: dict[str, Spans] | N
             book = replace(book, missing=both(book.missing, suspects.get(writer, [])))
         books.append(book)
     return Books(books, days, unnumbered)
+
+
+async def _received(connection: AsyncConnection) -> dict[tuple[str, Kind], Spans]:
+    """All numbers received, by writer and kind."""
+    one = sa.func.unnest(receipts.c.numbers).label("one")
+    query = sa.select(receipts.c.writer, receipts.c.kind, one).subquery()
+    rows = await connection.execute(
+        sa.select(query.c.writer, query.c.kind, sa.func.lower(query.c.one), sa.func.upper(query.c.one))
+    )
+    found: dict[tuple[str, Kind], list[tuple[int, int]]] = {}
+    for writer, kind, start, stop in rows:
+        found.setdefault((writer, kind), []).append((start, stop))
+    return {key: union(spans) for key, spans in found.items()}
 
 
 def _book(writer: str, known: Mapping[tuple[str, Kind], Spans], on_disk: Spans, refused: Spans) -> WriterBook:
@@ -188,6 +202,6 @@ async def _days(connection: AsyncConnection) -> list[DayBook]:
     held = {found[0]: found for found in await connection.execute(sa.select(day, rows, rows - ids).group_by(day))}
     books = [
         DayBook(day, wanted.get(day, 0), *held.get(day, (day, 0, 0))[1:])
-        for day in sorted(await partitions.days(connection))
+        for day in sorted(await partitions.days(await driver(connection)))
     ]
     return [book for book in books if book.absent or book.double]

@@ -32,6 +32,8 @@ from app.store.journal import Journal, JournalFull
 
 log = logging.getLogger(__name__)
 
+FLUSH_SECONDS = 2.0
+"""How long a read waits for what this process has just recorded, so that one sees one's own calls."""
 INTERVAL = 0.2
 """Seconds between two batches."""
 BATCH_BYTES = 2 << 20
@@ -325,7 +327,7 @@ class Ledger:
             self._seal()
         if not self._migrated.is_set():
             # Without waiting for the first row: whoever asks for calls before there are any finds an empty table.
-            await migrate.upgrade(self._database)
+            await migrate.upgrade_apart(self._database)
             self._migrated.set()
         while self._sealed:
             await self._ship_batch(self._sealed[0])

@@ -18,6 +18,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
+from app.main import Guards
 from tests.fakes.openai_server import FakeOpenAI
 from tests.serving import Running, StartProxy, models
 
@@ -74,10 +75,11 @@ def operations(description: dict[str, Any]) -> list[tuple[str, str, dict[str, An
 async def test_every_route_is_described(start_proxy: StartProxy, openai_server: FakeOpenAI) -> None:
     proxy = await start_proxy(config(openai_server), api_key=KEY)
     found = operations(await described(proxy))
+    calls = proxy.proxy._calls(Guards.of(KEY, None))
     routes = {
         (method.lower(), context.path.replace(":path", ""))
-        for context in iter_route_contexts(proxy.proxy._setup.app.routes)
-        for method in context.methods or ()  # none: the pages, which are for people
+        for context in iter_route_contexts([*proxy.proxy._setup.app.routes, *calls.routes])
+        for method in context.methods or ()  # none: what is made when it is asked for, of which pages are for people
     } - {("get", "/"), ("get", "/ui")}
     assert {(method, path) for method, path, _ in found} == routes
     assert len(routes) >= 16

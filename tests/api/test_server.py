@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 
-from app.api.server import MOST_BYTES
+from app.api.server import MOST_BYTES, CallProtocol
+from app.gateway.http1 import Connection
 from tests.fakes.openai_server import FakeOpenAI
 from tests.fakes.replies import Answer, Gate
 from tests.serving import Running, StartProxy, models
@@ -213,3 +215,35 @@ async def test_the_same_path_with_a_query_and_another_method(wire: Wire) -> None
     assert (await wire.reply())[0] == 200
     wire.send(b"GET /v1/chat/completions HTTP/1.1\r\nhost: x\r\n\r\n")
     assert (await wire.reply())[0] == 405
+
+
+@pytest.fixture
+def uncollected() -> Iterator[None]:
+    """Without the collector of cyclic garbage."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.mark.usefixtures("uncollected")
+async def test_connections_that_are_closed_leave_nothing_for_the_collector(proxy: Running) -> None:
+    def there() -> int:
+        return sum(type(one) in (CallProtocol, Connection) for one in gc.get_objects())
+
+    before = there()
+    parts = urlsplit(proxy.url)
+    for data in (request(body()), request(body(stream=True)), chunked(body())):
+        reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
+        wire = Wire(reader, writer)
+        wire.send(data)
+        assert (await wire.reply())[0] == 200
+        writer.close()
+        await writer.wait_closed()
+    assert there() > before
+    await proxy.proxy.upstreams["direct"].close()
+    for _ in range(100):
+        if there() == before:
+            break
+        await asyncio.sleep(0.05)
+    assert there() == before

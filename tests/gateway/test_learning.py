@@ -49,13 +49,13 @@ async def test_every_worker_and_every_start_ends_with_the_same_sums(
     proxy = await start_proxy({"model_list": models(openai_server.url, "small", "large"), "routing": CONFIG})
     await teach(proxy, 12)
     early = BanditRouter(method="thompson")
-    worker = Learning(proxy.proxy.database, {"learner": early})
+    worker = Learning(proxy.proxy.database, lambda: {"learner": early})
     assert await worker.catch_up() == 12
     await teach(proxy, 12)
     assert await worker.catch_up() == 12  # not the first ones again
     assert await worker.catch_up() == 0
     late = BanditRouter(method="thompson")
-    assert await Learning(proxy.proxy.database, {"learner": late}).catch_up() == 24
+    assert await Learning(proxy.proxy.database, lambda: {"learner": late}).catch_up() == 24
     assert early.state().keys() == late.state().keys()
     for model, sums in early.state().items():
         np.testing.assert_allclose(sums, late.state()[model])
@@ -77,7 +77,7 @@ async def test_the_newest_score_of_a_call_counts(start_proxy: StartProxy, openai
         assert (await proxy.http.post(url, json={"value": value})).status_code == 201
     assert await proxy.proxy.ledger.flush(10)
     once = BanditRouter(method="thompson")
-    await Learning(proxy.proxy.database, {"learner": once}).catch_up()
+    await Learning(proxy.proxy.database, lambda: {"learner": once}).catch_up()
     (sums,) = once.state().values()
     assert sums[0, 0] == 1  # one call
     assert sums[0, -1] == 1  # with the later score
@@ -91,7 +91,7 @@ async def test_a_score_that_comes_late_is_learned_and_yields_to_a_newer_one(
     assert (await proxy.http.post(f"/v1/calls/{first}/scores", json={"value": 1.0})).status_code == 201
     assert await proxy.proxy.ledger.flush(10)
     router = BanditRouter(method="thompson")
-    learning = Learning(proxy.proxy.database, {"learner": router})
+    learning = Learning(proxy.proxy.database, lambda: {"learner": router})
     assert await learning.catch_up() == 1
     # Given long ago, held back by a journal until now.
     for call in (first, second):
@@ -99,6 +99,22 @@ async def test_a_score_that_comes_late_is_learned_and_yields_to_a_newer_one(
     assert await proxy.proxy.ledger.flush(10)
     assert await learning.catch_up() == 1
     anew = BanditRouter(method="thompson")
-    assert await Learning(proxy.proxy.database, {"learner": anew}).catch_up() == 2
+    assert await Learning(proxy.proxy.database, lambda: {"learner": anew}).catch_up() == 2
     for model, sums in router.state().items():
         np.testing.assert_allclose(sums, anew.state()[model])
+
+
+async def test_a_router_that_is_made_when_it_is_first_asked_learns_from_then_on(
+    start_proxy: StartProxy, openai_server: FakeOpenAI
+) -> None:
+    proxy = await start_proxy({"model_list": models(openai_server.url, "small", "large")})
+    entry = proxy.proxy.decider.entries["bandit"]
+    assert entry.made is None
+    assert not proxy.proxy.learning.has_learners
+    calls = [(await proxy.chat("auto/bandit")).headers["x-hullspeed-call-id"] for _ in range(2)]
+    assert isinstance(entry.made, BanditRouter)
+    for call in calls:
+        assert (await proxy.http.post(f"/v1/calls/{call}/scores", json={"value": 1})).status_code == 201
+    assert await proxy.proxy.ledger.flush(10)
+    await proxy.proxy.learning.catch_up()
+    assert proxy.proxy.learning.learned == 2

@@ -71,6 +71,24 @@ def test_right_parameters_build() -> None:
     assert registry.build("length", {"median": 10}).name == "length"
 
 
+def serves_as_it_is(name: str) -> bool:
+    try:
+        return not registry.build(name, {}).bench_only
+    except ValueError:
+        return False
+
+
+def test_what_is_said_to_be_ready_is() -> None:
+    said = {name: registry.is_ready(name) for name in registry.names()}
+    assert said == {name: serves_as_it_is(name) for name in said}
+
+
+def test_a_package_need_not_say_which_of_its_routers_are_ready(monkeypatch: pytest.MonkeyPatch) -> None:
+    points = (EntryPoint("one", "package:One", registry.GROUP),)
+    monkeypatch.setattr(registry, "_installed", lambda path: {"one": points, "two": points * 2})
+    assert (registry.is_ready("one"), registry.is_ready("two"), registry.is_ready("nobody")) == (None, None, None)
+
+
 class Half(Router):
     name = "half"
 

@@ -1,12 +1,16 @@
+import asyncio
 import socket
 import time
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 
 from app.core.errors import ConfigError, StoreUnavailable
+from app.store.address import Address
 from app.store.database import Database
+from app.store.sessions import MOST
 
 
 async def opened(url: str, tmp_path: Path, **options) -> Database:
@@ -29,6 +33,28 @@ def test_a_url_that_is_none_of_postgres(url: str, problem: str, tmp_path: Path) 
         Database(url, tmp_path)
     assert "s3cret" not in str(raised.value)
     assert raised.value.param == "DATABASE_URL"
+
+
+@pytest.mark.parametrize(
+    ("url", "arguments", "told"),
+    [
+        (
+            "postgresql://me:p%40ss@host:5433/data?sslmode=require",
+            {"user": "me", "password": "p@ss", "host": "host", "port": 5433, "dbname": "data", "sslmode": "require"},
+            "data at host:5433",
+        ),
+        ("postgres://me:a/b#c@[::1]/data", {"user": "me", "password": "a/b#c", "host": "::1", "dbname": "data"},
+         "data at ::1:5432"),
+        ("postgresql://postgres:@/postgres?host=/tmp/x", {"user": "postgres", "dbname": "postgres", "host": "/tmp/x"},
+         "postgres at /tmp/x:5432"),
+        ("postgresql:///data?host=one:5433&host=two:5434", {"dbname": "data", "host": "one,two", "port": "5433,5434"},
+         "data at one:5433,two:5434"),
+        ("postgresql://", {}, "postgres at localhost:5432"),
+    ],
+)  # fmt: skip
+def test_what_the_driver_and_people_are_told(url: str, arguments: dict[str, object], told: str) -> None:
+    address = Address.parse(url)
+    assert (address.arguments(), str(address), repr(address)) == (arguments, told, told)
 
 
 @pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+psycopg"])
@@ -121,3 +147,58 @@ async def test_open_and_close_twice(database_url: str, tmp_path: Path) -> None:
     await database.close()
     with pytest.raises(StoreUnavailable, match="not open"):
         await database.ping()
+
+
+async def test_a_session_that_fails_leaves_nothing(database: Database) -> None:
+    async def break_off() -> None:
+        async with database.session() as connection:
+            await connection.execute(
+                b"INSERT INTO scores VALUES (gen_random_uuid(), gen_random_uuid(), 'n', 1, 'client', NULL, now())"
+            )
+            raise LookupError
+
+    with pytest.raises(LookupError):
+        await break_off()
+    async with database.session() as connection:
+        assert await (await connection.execute(b"SELECT count(*) FROM scores")).fetchone() == (0,)
+
+
+async def backend(database: Database) -> object:
+    async with database.session() as connection:
+        return await (await connection.execute(b"SELECT pg_backend_pid()")).fetchone()
+
+
+async def test_a_session_is_used_again_unless_its_connection_is_gone(database_url: str, tmp_path: Path) -> None:
+    database = await opened(database_url, tmp_path)
+    first = await backend(database)
+    assert await backend(database) == first
+    async with database.begin() as other:
+        assert isinstance(first, tuple)
+        await other.execute(sa.text("SELECT pg_terminate_backend(:pid)"), {"pid": first[0]})
+    assert await backend(database) != first
+    with pytest.raises(StoreUnavailable):
+        async with database.session() as connection:
+            await connection.execute(b"SELECT pg_terminate_backend(pg_backend_pid())")
+    await database.ping()
+    await database.close()
+
+
+async def test_no_more_sessions_at_once_than_there_may_be(database_url: str, tmp_path: Path) -> None:
+    database = await opened(database_url, tmp_path, connect_timeout=0.2)
+    async with AsyncExitStack() as stack:
+        for _ in range(MOST):
+            await stack.enter_async_context(database.session())
+        with pytest.raises(StoreUnavailable, match="all 5 connections are in use"):
+            await database.ping()
+    await database.ping()
+    await database.close()
+
+
+async def test_a_session_that_is_given_up_can_be_had_again(database_url: str, tmp_path: Path) -> None:
+    database = await opened(database_url, tmp_path)
+    for _ in range(2 * MOST):
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.1), database.session() as connection:
+                await connection.execute(b"SELECT pg_sleep(100)")
+    await database.ping()
+    await database.close()

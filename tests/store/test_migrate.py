@@ -75,7 +75,7 @@ async def test_calls_are_split_by_the_day_and_put_together_again(
             for place in range(40)
         ]
         calls += [small_call(), full_call(usage=None, attempts=(), decision=None, cost_usd=None)]
-        async with database.begin() as connection:
+        async with database.session() as connection:
             await ship(connection, "call", [encode(call) for call in calls])
         kept = (
             "SELECT * FROM call_stats WHERE seconds > 60 OR began_at > now() - INTERVAL '47 hours' "
@@ -96,7 +96,7 @@ async def test_calls_are_split_by_the_day_and_put_together_again(
         assert await rows(database, kept) == stats
         assert await rows(database, "SELECT DISTINCT attempt_count FROM calls ORDER BY 1") == [(0,), (2,)]
         assert await rows(database, "SELECT relname FROM pg_class WHERE relname LIKE '%old%' AND relkind = 'r'") == []
-        async with database.begin() as connection:
+        async with database.session() as connection:
             await ship(connection, "call", [encode(call) for call in calls])
         assert await rows(database, kept) == stats
     finally:
@@ -117,6 +117,27 @@ async def test_an_empty_database_is_brought_to_head(new_database: Callable[[], s
         assert await migrate.current(database) == migrate.head()
     finally:
         await database.close()
+
+
+async def test_another_process_migrates(new_database: Callable[[], str], tmp_path: Path) -> None:
+    database = Database(new_database(), tmp_path)
+    await database.open()
+    try:
+        await asyncio.gather(*(migrate.upgrade_apart(database) for _ in range(2)))
+        assert await migrate.current(database) == migrate.head()
+        async with database.session() as connection:
+            await connection.execute(b"UPDATE alembic_version SET version_num = '9999'")
+        with pytest.raises(ConfigError, match=r"schema version 9999.*Upgrade Hullspeed"):
+            await migrate.upgrade_apart(database)
+    finally:
+        await database.close()
+
+
+def test_another_process_that_cannot_migrate_says_why() -> None:
+    with pytest.raises(StoreUnavailable, match=r"Postgres at 127\.0\.0\.1:1 does not answer"):
+        migrate._run_apart("postgresql://user@127.0.0.1:1/data")
+    with pytest.raises(ConfigError, match="begins with mysql"):
+        migrate._run_apart("mysql://user@127.0.0.1:1/data")
 
 
 async def test_the_migrated_schema_is_the_one_in_tables(database: Database) -> None:

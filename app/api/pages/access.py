@@ -18,7 +18,7 @@ from collections.abc import Iterable, Mapping
 from http.cookies import CookieError, SimpleCookie
 from urllib.parse import urlsplit
 
-from fastapi import Request
+from starlette.requests import Request
 
 from app.core.errors import HullspeedError, InvalidKey
 

@@ -10,7 +10,7 @@ import msgspec
 from fastapi import APIRouter, Form, Request, Response
 from pydantic import ValidationError
 
-from app.api.logged import FLUSH_SECONDS, LoggedCalls, NewScore
+from app.api.logged import LoggedCalls, NewScore
 from app.api.pages import call_filter, conversation
 from app.api.pages.behind import behind
 from app.api.pages.decision import explain
@@ -21,6 +21,7 @@ from app.api.pages.timeline import bills, time_line
 from app.core.errors import NotFound, StoreUnavailable
 from app.gateway.decide import RouterEntry
 from app.store.queries.calls import LoggedCall, calls_beside
+from app.store.writer import FLUSH_SECONDS
 
 SOURCE = "page"
 """Who judged, of scores given here."""

@@ -23,6 +23,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.core.errors import InvalidRequest
 from app.core.types import Attempt, Call, CallOutcome, Score, Usage
 from app.store.database import Database
+from app.store.engine import driver
 from app.store.partitions import bounds, days
 from app.store.tables import attempts, calls, scores
 from app.store.text import clean
@@ -196,7 +197,7 @@ class _Search:
         """The rows in the order of the search, and the last call looked at where time was up; otherwise None."""
         deadline = time.monotonic() + SEARCH_SECONDS
         self._position = start
-        existing = await days(self._connection)
+        existing = await days(await driver(self._connection))
         windows = list(self._windows(existing))
         for begin, end in windows:
             while not await self._look(begin, end, deadline):

@@ -10,6 +10,7 @@ import msgspec
 import sqlalchemy as sa
 
 from app.store.database import Database
+from app.store.engine import driver
 from app.store.partitions import bounds, days
 from app.store.rollup import DAY
 from app.store.tables import call_stats
@@ -96,7 +97,7 @@ async def choices(database: Database) -> Choices:
             value = call_stats.c[column]
             query = sa.select(value).distinct().where(call_stats.c.seconds == DAY, value != "").order_by(value)
             found[name] = list((await connection.execute(query)).scalars())
-        some = (await days(connection))[:_RECENT_DAYS]
+        some = (await days(await driver(connection)))[:_RECENT_DAYS]
         given: dict[str, object] = {"since": bounds(some[-1])[0] if some else datetime.now(UTC), "most": _MOST}
         for name, column in _INDEXED.items():
             found[name] = list((await connection.execute(sa.text(_LEAPS.format(column=column)), given)).scalars())

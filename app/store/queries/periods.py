@@ -11,11 +11,9 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.store.rollup import DAY, HOUR, MINUTE
+from app.store.rollup import DAY, HOUR, MINUTE, MINUTES_KEPT
 from app.store.text import clean
 
-MINUTES_KEPT = timedelta(days=2)
-"""Rows of single minutes are dropped when they are so old; see `app.store.retention`."""
 _LONGEST = ((timedelta(hours=3), MINUTE), (timedelta(days=8), HOUR))
 """Periods up to so long are read by the minute, by the hour; longer ones by the day."""
 
