@@ -191,6 +191,7 @@ def _head(raw: RawHeaders, dialect: Dialect) -> RequestHead:
         client_request_id=text(b"x-request-id"),
         idempotency=None if key is None else scoped(credential(headers), dialect.endpoint, key),
         traceparent=text(b"traceparent"),
+        coding=text(b"content-encoding"),
         client_retries=_count(headers.get(b"x-stainless-retry-count")),
         passed={name: headers[name.encode()].decode("latin-1") for name in dialect.passes if name.encode() in headers},
     )

@@ -120,7 +120,7 @@ class CallProtocol(HttpToolsProtocol):
     def send_400_response(self, msg: str) -> None:
         """uvicorn's own reply to what is no HTTP, in the form of all other errors."""
         before: RequestResponseCycle | None = self.cycle
-        if before is not None and not before.response_complete:
+        if before is not None and not before.response_complete and not self._is_cut_short(before):
             # Another reply is on its way, and nothing may be written into it.
             self.transport.close()
             return
@@ -129,6 +129,11 @@ class CallProtocol(HttpToolsProtocol):
         head = STATUS_LINE[400] + self.default_lines() + lines.encode() + b"content-type: application/json\r\n"
         self.transport.write(head + b"content-length: %d\r\nconnection: close\r\n\r\n" % len(body) + body)
         self.transport.close()
+
+    def _is_cut_short(self, cycle: RequestResponseCycle) -> bool:
+        """The bad bytes are in the body of the only request there is, and nothing has been said to it."""
+        usual = type(cycle) is RequestResponseCycle
+        return usual and cycle.more_body and not cycle.response_started and not self.pipeline
 
     # The connection.
 

@@ -53,6 +53,12 @@ class TooLarge(HullspeedError):
     status, type, code = 413, "invalid_request_error", "request_too_large"
 
 
+class CodedBody(HullspeedError):
+    """The request's body is compressed (RFC 9110, 15.5.16)."""
+
+    status, type, code = 415, "invalid_request_error", "unsupported_content_encoding"
+
+
 class NoUsableModel(HullspeedError):
     """No model in the catalog can serve the request as it stands (capabilities, window, cost bound)."""
 

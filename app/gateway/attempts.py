@@ -69,13 +69,12 @@ Ask = Callable[["OpenAttempt", UpstreamRequest], Awaitable[Answer]]
 class OpenAttempt:
     """One call to one model while it runs; put on the call's list when it is over, once."""
 
-    def __init__(self, call: OpenCall, health: Health, *, native: bool = False) -> None:
-        """`native`: the model is asked in the client's own dialect."""
+    def __init__(self, call: OpenCall, health: Health, upstream: str, *, native: bool = False) -> None:
+        """`upstream`: how the model is reached; `native`: it is asked in the client's own dialect."""
         self.call = call
         self.model = health.model
         self.native = native
-        # litellm would translate what needs no translation.
-        self.upstream = "direct" if native and self.model.provider == "anthropic" else self.model.upstream
+        self.upstream = upstream
         self._read: Reader = call.dialect.reader() if native else read_reply
         self._health = health
         health.begin()
@@ -430,7 +429,10 @@ class Attempts:
             path=asked.native.path if native and asked.native else CHAT_PATH,
             headers=call.head.passed if native else {},
         )
-        attempt = OpenAttempt(call, health, native=native)
+        # litellm would translate what needs no translation.
+        upstream = "direct" if native and model.provider == "anthropic" else model.upstream
+        await self.upstreams[upstream].warm()
+        attempt = OpenAttempt(call, health, upstream, native=native)
         try:
             return await ask(attempt, request)
         except UpstreamError as error:

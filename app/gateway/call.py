@@ -30,6 +30,8 @@ class RequestHead(msgspec.Struct, frozen=True):
     """How often the client has retried this request already, as OpenAI's SDKs say in `x-stainless-retry-count`."""
     traceparent: str | None = None
     """The span that the request was made in (W3C Trace Context)."""
+    coding: str | None = None
+    """How the body is coded (`content-encoding`), where it says so."""
     passed: Mapping[str, str] = {}
     """Headers for a provider that speaks the client's dialect."""
 

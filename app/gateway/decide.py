@@ -356,7 +356,7 @@ class Decider:
     ) -> tuple[Decision | None, str, str | None]:
         """The router's decision, its reason, and what went wrong if it has to be replaced."""
         try:
-            decision = question() if entry.router.fast else await self._in_thread(question)
+            decision = _asked(question) if entry.router.fast else await self._in_thread(question)
             _check(decision, query)
         except TimeoutError:
             return None, "default:late", f"no decision within {self.rules.deadline:g} s"
@@ -371,7 +371,7 @@ class Decider:
         if self._busy >= THREADS:
             raise TimeoutError
         self._busy += 1
-        future = asyncio.get_running_loop().run_in_executor(self._threads, question)
+        future = asyncio.get_running_loop().run_in_executor(self._threads, _asked, question)
         future.add_done_callback(self._freed)
         return await asyncio.wait_for(asyncio.shield(future), self.rules.deadline)
 
@@ -379,6 +379,16 @@ class Decider:
         self._busy -= 1
         if not future.cancelled():
             future.exception()  # A late router's error has been answered for already.
+
+
+def _asked(question: Callable[[], Decision]) -> Decision:
+    """The router's answer. What would end the process or the call (`sys.exit`) is an error like any other of its."""
+    try:
+        return question()
+    except Exception:
+        raise
+    except BaseException as error:
+        raise RuntimeError(f"the router raised {type(error).__name__}") from error
 
 
 def _check(decision: Decision, query: Query) -> None:

@@ -53,6 +53,9 @@ class DirectUpstream:
         self._pool = Pool()
         self._heads: dict[tuple[int, str], _Head] = {}
 
+    async def warm(self) -> None:
+        """Nothing is to be loaded."""
+
     async def close(self) -> None:
         pool, self._pool = self._pool, Pool()
         await pool.close()

@@ -14,7 +14,7 @@ from typing import Protocol
 
 import msgspec
 
-from app.core.errors import HullspeedError
+from app.core.errors import CodedBody, HullspeedError
 from app.core.metrics import Metrics
 from app.core.types import Call
 from app.gateway.admission import Admission
@@ -159,6 +159,9 @@ class _Exchange:
 
     async def serve(self, body: bytes) -> None:
         call, gateway = self.call, self.gateway
+        coding = call.head.coding
+        if coding is not None and coding.lower() != "identity":
+            raise CodedBody(f"The body has the content-encoding `{coding}`: send it plain.", param="content-encoding")
         if gateway.store_text:
             call.request_text = body.decode(errors="replace")
         call.asked = asked = call.dialect.parse(body)

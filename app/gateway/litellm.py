@@ -80,19 +80,20 @@ class LitellmUpstream:
 
     def __init__(self, direct: Upstream) -> None:
         """`direct`: sends what was translated."""
+        _hush()
         self._direct = direct
         self._loaded: _Loaded | None = None
         self._loading = asyncio.Lock()
 
     async def warm(self) -> None:
-        """Import litellm now, off the event loop, so that no request has to wait for it."""
-        async with self._loading:
-            if self._loaded is None:
-                self._loaded = await asyncio.to_thread(_load, self._direct)
+        """Import litellm, off the event loop, unless that is done."""
+        if self._loaded is None:
+            async with self._loading:
+                if self._loaded is None:
+                    self._loaded = await asyncio.to_thread(_load, self._direct)
 
     async def _litellm(self) -> _Loaded:
-        if self._loaded is None:
-            await self.warm()
+        await self.warm()
         assert self._loaded is not None
         return self._loaded
 
@@ -180,14 +181,21 @@ class LitellmUpstream:
             raise failure from None
 
 
+def _hush() -> None:
+    """Leave out warnings of litellm's that say nothing to whoever runs this.
+
+    Not beside other threads: a filter that is set while one of them is inside `catch_warnings` goes with its end.
+    """
+    # Its types, built when first used, warn of a Pydantic feature.
+    warnings.filterwarnings("ignore", ".*using the `ReadOnly` qualifier", UserWarning)
+    # A call that is given up while litellm prepares it leaves one behind.
+    warnings.filterwarnings("ignore", "coroutine '.*' was never awaited", RuntimeWarning)
+
+
 def _load(direct: Upstream) -> _Loaded:
     # Without the first the import fetches the price map from the network, without the second it reads a `.env`.
     os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
     os.environ.setdefault("LITELLM_MODE", "PRODUCTION")
-    # Its types, built when first used, warn of a Pydantic feature; that is nothing to whoever runs this.
-    warnings.filterwarnings("ignore", ".*using the `ReadOnly` qualifier", UserWarning)
-    # A call that is given up while litellm prepares it leaves one behind.
-    warnings.filterwarnings("ignore", "coroutine '.*' was never awaited", RuntimeWarning)
     import litellm
     from litellm.types.utils import all_litellm_params
 

@@ -75,6 +75,9 @@ class RecordedUpstream:
             cost,
         )
 
+    async def warm(self) -> None:
+        """Nothing is to be loaded."""
+
     async def complete(self, request: UpstreamRequest) -> UpstreamReply:
         return UpstreamReply(self._find(request).body())
 

@@ -41,6 +41,9 @@ class SimulatedUpstream:
         self.key = key
         self.pace = pace
 
+    async def warm(self) -> None:
+        """Nothing is to be loaded."""
+
     async def _answer(self, request: UpstreamRequest) -> Completion:
         reply = simulate(MODELS[request.model.target], request.prompt, self.key)
         if self.pace:

@@ -87,7 +87,11 @@ class UpstreamStream(msgspec.Struct, frozen=True):
 
 
 class Upstream(Protocol):
-    """How models of one kind are reached. Both methods raise `UpstreamError`, and nothing else, when it fails."""
+    """How models of one kind are reached. `complete` and `stream` raise `UpstreamError`, and nothing else, when it
+    fails."""
+
+    async def warm(self) -> None:
+        """Load what has to be loaded once: waited for before an attempt begins, since no model is to blame for it."""
 
     async def complete(self, request: UpstreamRequest) -> UpstreamReply: ...
 

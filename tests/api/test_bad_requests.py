@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 from typing import Any
 
@@ -63,6 +64,18 @@ async def test_bodies_that_are_not_json(proxy: Running, raw: bytes) -> None:
     assert reply.status_code == 400
     assert "not valid JSON" in reply.json()["error"]["message"]
     assert (await proxy.call()).call.outcome == "rejected"
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/messages"])
+async def test_a_compressed_body_is_refused_by_name(proxy: Running, openai_server: FakeOpenAI, path: str) -> None:
+    body = json.dumps({"model": "small", "messages": HELLO, "max_tokens": 5}).encode()
+    reply = await proxy.http.post(path, content=gzip.compress(body), headers={"content-encoding": "gzip"})
+    assert reply.status_code == 415
+    assert reply.json()["error"]["type"] == "invalid_request_error"
+    assert "`gzip`" in reply.json()["error"]["message"]
+    assert (await proxy.call()).call.outcome == "rejected"
+    plain = await proxy.http.post(path, content=body, headers={"content-encoding": "identity"})
+    assert plain.status_code == 200
 
 
 VALUES = (b"1e999", b"[1e999]", b'{"y": [1e999]}', b'"\\ud800"', b"[" * 2000 + b"]" * 2000)

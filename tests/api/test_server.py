@@ -197,9 +197,10 @@ async def test_a_large_body_is_taken_under_flow_control(wire: Wire, openai_serve
         b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: x\r\n\r\n",
         b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\ncontent-length: 3\r\n\r\n{}}",
         b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\ntransfer-encoding: chunked\r\n\r\n{}",
+        b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\nno size\r\n",
         b"nonsense\r\n\r\n",
     ],
-    ids=["length", "two lengths", "length and chunks", "nonsense"],
+    ids=["length", "two lengths", "length and chunks", "a chunk without its size", "nonsense"],
 )
 async def test_what_is_no_request_is_refused_and_the_connection_closed(
     wire: Wire, openai_server: FakeOpenAI, data: bytes

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -35,6 +37,10 @@ def _raise(query: Query) -> Decision:
     raise KeyError("no such cluster")
 
 
+def _cancel(query: Query) -> Decision:
+    raise asyncio.CancelledError
+
+
 def _late(query: Query) -> Decision:
     time.sleep(0.3)
     return Decision((Choice("large"),), "too late")
@@ -42,6 +48,8 @@ def _late(query: Query) -> Decision:
 
 ODD: dict[str, tuple[Callable[[Query], Any], str, str]] = {
     "raises": (_raise, "default:error", "KeyError"),
+    "exits": (lambda query: sys.exit("enough"), "default:error", "SystemExit"),
+    "cancels": (_cancel, "default:error", "CancelledError"),
     "declines": (lambda query: Decision((), "out of distribution"), "default:declined", "out of distribution"),
     "unknown model": (lambda query: Decision((Choice("nope"),), "x"), "default:error", "not a candidate"),
     "twice": (lambda query: Decision((Choice("large"), Choice("large")), "x"), "default:error", "twice"),

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from app.gateway.completions import Completion
+from app.gateway.upstream import UpstreamReply, UpstreamRequest, UpstreamStream
 from app.mock.server import Mock
 from tests.fakes.openai_server import FakeOpenAI
 from tests.fakes.replies import Answer, Fault, Gate, HttpError, context_length_exceeded, rate_limited
@@ -23,6 +25,39 @@ async def test_a_passing_failure_is_retried(start_proxy: StartProxy, openai_serv
     call = (await proxy.call()).call
     assert [attempt.outcome for attempt in call.attempts] == ["error", "error", "ok"]
     assert len(openai_server.chats) == 3
+
+
+class Loading:
+    """A way to reach models that has to be loaded first."""
+
+    loaded = False
+
+    async def warm(self) -> None:
+        if not self.loaded:
+            await asyncio.sleep(0.2)
+            self.loaded = True
+
+    async def complete(self, request: UpstreamRequest) -> UpstreamReply:
+        await self.warm()
+        return UpstreamReply(Completion(request.model.target, "hello", 1, 1).body())
+
+    async def stream(self, request: UpstreamRequest) -> UpstreamStream:
+        await self.warm()
+        return UpstreamStream(Completion(request.model.target, "hello", 1, 1).stream())
+
+    async def close(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_no_model_is_to_blame_for_what_is_loaded(start_proxy: StartProxy, stream: bool) -> None:
+    entry = {"model_name": "far", "litellm_params": {"model": "anthropic/claude-x", "api_key": "sk-x"}}
+    proxy = await start_proxy({"model_list": [entry]}, upstreams={"litellm": Loading()})
+    reply = await proxy.chat("far", stream=stream)
+    assert reply.status_code == 200, reply.text
+    (attempt,) = (await proxy.call()).call.attempts
+    # It begins when all is loaded, and its limits with it.
+    assert attempt.offset > 0.19
 
 
 async def test_falling_back_comes_before_retrying(start_proxy: StartProxy, openai_server: FakeOpenAI) -> None:

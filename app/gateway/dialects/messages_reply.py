@@ -29,6 +29,7 @@ TYPES: Mapping[int, str] = {
     404: "not_found_error",
     405: "invalid_request_error",
     413: "request_too_large",
+    415: "invalid_request_error",
     422: "invalid_request_error",
     429: "rate_limit_error",
     503: "overloaded_error",
@@ -36,7 +37,7 @@ TYPES: Mapping[int, str] = {
     529: "overloaded_error",
 }
 """Anthropic's type of an error by HTTP status; others are `api_error`."""
-_STATUSES = {kind: status for status, kind in TYPES.items() if status not in (405, 422)}
+_STATUSES = {kind: status for status, kind in TYPES.items() if status not in (405, 415, 422)}
 _FINISHES: Mapping[str, str] = {
     "end_turn": "stop",
     "stop_sequence": "stop",
