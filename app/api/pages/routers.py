@@ -17,6 +17,7 @@ from fastapi.responses import JSONResponse
 from app.api.pages.render import page
 from app.api.pages.shown import Shown
 from app.api.pages.snippets import snippets
+from app.api.pages.states import state_of
 from app.bench import wording
 from app.bench.figures import Estimate
 from app.core.errors import NotFound, StoreUnavailable
@@ -216,6 +217,7 @@ def _models(shown: Shown) -> dict[str, Any]:
     decider = shown.decider
     return {
         "models": model_facts(decider),
+        "state_of": state_of,
         "wildcards": decider.catalog.wildcards.names,
         "catalog": decider.catalog,
         "colours": colours(decider.catalog),
