@@ -158,3 +158,8 @@ async def test_expected_qualities(database: Database) -> None:
     large, small = await expected_qualities(database)
     assert (large.model, large.predicted, large.predictions, large.scored, large.scores) == ("large", 0.75, 2, None, 0)
     assert (small.model, small.predicted, small.predictions, small.scored, small.scores) == ("small", 0.5, 2, 0.25, 1)
+    replay = msgspec.structs.replace(decision, ranking=(RankedModel("small", 0.25), RankedModel("cheap", None)))
+    await ship_calls(database, [full_call(decision=replay)])
+    cheap, small = [one for one in await expected_qualities(database, "replay") if one.model != "large"]
+    assert (cheap.predicted, cheap.predictions, small.predictions) == (None, 0, 2)
+    assert {one.model: one.predictions for one in await expected_qualities(database, None)}["small"] == 4

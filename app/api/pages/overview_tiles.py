@@ -131,6 +131,9 @@ def _signed(baseline: Baseline) -> list[tuple[str, str]]:
     saved, cost = baseline.saved_usd, baseline.cost_usd
     sign = "−" if saved < 0 else ""
     part = f"{sign}{share(abs(float(saved)), float(cost))}" if cost > Decimal(0) else ""
+    if cost > Decimal(0) and -saved > cost:
+        # Percentages beyond a hundred are hard to read.
+        part = f"{(cost - saved) / cost:,.0f} times its cost"
     amount = usd(abs(saved)) if abs(saved) < 10_000 else f"${abs(saved):,.0f}"
     return [(f"{sign}{amount}", part)]
 

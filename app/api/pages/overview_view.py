@@ -76,6 +76,8 @@ class Found:
     qualities: Sequence[ExpectedQuality]
     is_empty: bool
     """No call was ever recorded."""
+    only_replays: bool
+    """Live calls were asked for, and nobody but bench runs has ever called."""
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,17 @@ class Seen:
     most_inflight: int
     waiting: tuple[int, int]
     """Rows and bytes in the journal, of all workers of this host."""
+
+    @property
+    def only_replays(self) -> bool:
+        """Live calls were asked for, and nobody but bench runs has ever called."""
+        return self.found is not None and self.found.only_replays
+
+    @property
+    def given(self) -> dict[str, str]:
+        """The parameters of an address that shows the same again."""
+        # Without one, the page shows replays where there is nothing else.
+        return {**self.asked.parameters(), **({"source": self.asked.source} if self.only_replays else {})}
 
 
 class Watching:
@@ -167,12 +180,17 @@ class Watching:
         for outcome in FAILED:
             failed = CallFilter(source=wanted.source, router=wanted.router, outcome=outcome)
             errors += (await list_calls(database, failed, limit=ERRORS)).rows
+        nothing = not sums.total.calls and not latest
+        none_at_all = nothing and await is_empty(database)
         errors.sort(key=lambda call: call.started_at, reverse=True)
         return Found(
             sums=sums,
             latest=latest,
             errors=errors[:ERRORS],
             attempted=await self._attempted.get(wanted, lambda: recent_attempts(database, wanted)),
-            qualities=await self._qualities.get((), lambda: expected_qualities(database)),
-            is_empty=not sums.total.calls and not latest and await is_empty(database),
+            qualities=[]
+            if nothing
+            else await self._qualities.get(wanted.source, lambda: expected_qualities(database, wanted.source)),
+            is_empty=none_at_all,
+            only_replays=nothing and not none_at_all and asked.source == "live" and await is_empty(database, "live"),
         )

@@ -17,6 +17,7 @@ from app.core.types import CallOutcome, Price
 from app.store.database import Database
 from app.store.histograms import LATENCY, OVERHEAD, Histogram, summed
 from app.store.queries.periods import EVERYTHING, StatsFilter, among, ceil, cover, first_day, floor, width_of
+from app.store.rollup import DAY
 
 FAILED: tuple[CallOutcome, ...] = ("error", "truncated")
 """Outcomes of a call that say that it failed."""
@@ -126,10 +127,14 @@ async def overview(
     )
 
 
-async def is_empty(database: Database) -> bool:
-    """Whether no call has ever been counted. Raises `StoreUnavailable`."""
+async def is_empty(database: Database, source: str | None = None) -> bool:
+    """Whether no call, of that source, has ever been counted. Raises `StoreUnavailable`."""
+    query = sa.text(
+        "SELECT EXISTS (SELECT FROM call_stats"
+        " WHERE seconds = :day AND (CAST(:source AS text) IS NULL OR source = :source))"
+    )
     async with database.begin() as connection:
-        return not (await connection.execute(sa.text("SELECT EXISTS (SELECT FROM call_stats)"))).scalar_one()
+        return not (await connection.execute(query, {"day": DAY, "source": source})).scalar_one()
 
 
 def baselines(compared: Compared, prices: Mapping[str, Price]) -> list[Baseline]:
