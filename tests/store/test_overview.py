@@ -9,7 +9,7 @@ import pytest
 from app.core.types import Attempt, Call, DecisionRecord, Price, RankedModel, Usage
 from app.store.database import Database
 from app.store.queries.choices import choices, expected_qualities
-from app.store.queries.overview import baselines, is_empty, overview
+from app.store.queries.overview import baselines, is_empty, last_called, overview
 from app.store.queries.periods import StatsFilter
 from app.store.shipping import ship
 from app.store.text import encode
@@ -146,6 +146,22 @@ async def test_what_a_filter_may_be_set_to(database: Database) -> None:
 async def test_choices_of_an_empty_ledger(database: Database) -> None:
     found = msgspec.structs.asdict(await choices(database))
     assert {name: values for name, values in found.items() if values} == {}
+
+
+async def test_when_somebody_called_last(database: Database) -> None:
+    assert await last_called(database) is None
+    now = datetime.now(UTC)
+    for ago, source, router in ((timedelta(minutes=10), "live", "knn"), (timedelta(minutes=1), "replay", "ridge")):
+        decision = DecisionRecord(router=router, version="1", reason="", tradeoff=0.5, ranking=())
+        await ship_calls(database, [full_call(source=source, decision=decision, started_at=now - ago)])
+    live = await last_called(database, StatsFilter(source="live"))
+    assert live is not None
+    assert now - timedelta(minutes=10) < live <= now - timedelta(minutes=9)
+    newest = await last_called(database)
+    assert newest is not None
+    assert newest > now - timedelta(minutes=1)
+    assert await last_called(database, StatsFilter(router="knn")) == live
+    assert await last_called(database, StatsFilter(router="none")) is None
 
 
 async def test_expected_qualities(database: Database) -> None:

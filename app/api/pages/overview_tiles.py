@@ -83,9 +83,9 @@ def _traffic(sums: Overview, now: datetime) -> list[str]:
 def _failed(name: str, sums: Overview) -> Tile:
     total, outcomes = sums.total, sums.outcomes
     asides = [f"{count(total.failed)} of {count(total.calls)} calls"] if total.calls else ["no calls, no failures"]
-    refused, left = outcomes.get("rejected", 0), outcomes.get("client_cancelled", 0)
-    if refused or left:
-        asides.append(f"beside them {count(refused)} refused, {count(left)} given up by the client")
+    others = {"rejected": "refused", "client_cancelled": "given up by the client"}
+    if beside := [f"{count(outcomes[name])} {word}" for name, word in others.items() if outcomes.get(name)]:
+        asides.append(f"beside them {', '.join(beside)}")
     tone = "bad" if total.calls and total.failed / total.calls >= ALARMING else ""
     return Tile(name, [(share(total.failed, total.calls), "")], asides, tone, "error" if total.failed else "")
 
