@@ -6,6 +6,7 @@ import html
 from collections.abc import Sequence
 from typing import Any
 
+from app.bench.cost_plane import CostPlane
 from app.bench.curves import ndch
 from app.bench.wording import money
 from app.store.queries.suites import RecordedModel
@@ -23,8 +24,8 @@ def hull_of(models: Sequence[RecordedModel]) -> list[RecordedModel]:
 def pool_figure(models: Sequence[RecordedModel]) -> dict[str, Any]:
     """As plotly.js takes it, with the style's names for colours."""
     known = [model for model in models if model.quality is not None and model.cost is not None]
-    hull = hull_of(known)
-    free = any(not model.cost for model in known)
+    costs = [model.cost or 0.0 for model in known]
+    plane = CostPlane.of(costs or [0.0])
     return {
         "data": [
             {
@@ -32,16 +33,15 @@ def pool_figure(models: Sequence[RecordedModel]) -> dict[str, Any]:
                 "mode": "lines",
                 "line": {"color": "--strong", "dash": "dot", "width": 1.5},
                 "hoverinfo": "skip",
-                "x": [1000 * (model.cost or 0) for model in hull],
-                "y": [model.quality for model in hull],
+                **plane.line([(model.cost or 0.0, model.quality or 0.0) for model in hull_of(known)]),
             },
             {
                 "name": "models",
                 "mode": "markers+text",
                 "marker": {"color": "--c0", "size": 9},
-                "textposition": "top center",
+                "textposition": plane.names(costs, "top"),
                 "cliponaxis": False,
-                "x": [1000 * (model.cost or 0) for model in known],
+                "x": [1000 * cost for cost in costs],
                 "y": [model.quality for model in known],
                 "text": [html.escape(model.model[:30], quote=False) for model in known],
                 "hovertext": [
@@ -56,7 +56,7 @@ def pool_figure(models: Sequence[RecordedModel]) -> dict[str, Any]:
             "showlegend": False,
             "hovermode": "closest",
             "margin": {"l": 52, "r": 24, "t": 20, "b": 44},
-            "xaxis": {"title": {"text": "USD per 1,000 requests"}, "type": "linear" if free else "log"},
-            "yaxis": {"title": {"text": "mean quality"}},
+            "xaxis": plane.axis("USD per 1,000 calls"),
+            "yaxis": {"title": {"text": "quality", "standoff": 12}},
         },
     }

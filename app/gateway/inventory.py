@@ -13,6 +13,7 @@ from app.gateway.catalog import Catalog, Model
 from app.gateway.decide import AUTO, Decider, RouterEntry
 from app.gateway.entries import artifact_folder
 from app.gateway.keys import Key, key_state
+from app.gateway.standing import ModelStanding, standings
 from routers import Router, registry
 from routers.artifacts import TrainedOn
 from routers.base import TrainableRouter
@@ -77,12 +78,10 @@ class ModelFacts:
     """A model of the catalog, by its first deployment."""
 
     model: Model
-    deployments: int
     key: Key
     is_routed: bool
     """Whether routers may choose it."""
-    down_for: float | None
-    """Seconds until it is tried again; None while it is up."""
+    standing: ModelStanding
 
 
 def summary_of(cls: type[Router]) -> str:
@@ -204,16 +203,10 @@ def _yaml(name: str, entry: Mapping[str, Any]) -> str:
 
 def model_facts(decider: Decider) -> list[ModelFacts]:
     """All models of the catalog, in its order."""
-    fleet, catalog = decider.fleet, decider.catalog
+    standing = {one.name: one for one in standings(decider.fleet)}
     return [
-        ModelFacts(
-            model=model,
-            deployments=len(catalog.deployments(name)),
-            key=key_state(model),
-            is_routed=name in decider.rules.models,
-            down_for=min(health.back_in for health in fleet.of(name)) if fleet.is_out(name) else None,
-        )
-        for name, model in catalog.items()
+        ModelFacts(model=model, key=key_state(model), is_routed=name in decider.rules.models, standing=standing[name])
+        for name, model in decider.catalog.items()
     ]
 
 

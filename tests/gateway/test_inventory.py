@@ -102,9 +102,6 @@ def test_models_with_their_state(tmp_path: Path) -> None:
         health.limited(30.0)
     found = {one.model.name: one for one in model_facts(decider)}
     assert list(found) == list(toy.MODELS)
-    down = found["small"].down_for
-    assert down is not None
-    assert 25 < down <= 30
-    assert found["coder"].down_for is None
+    assert (found["small"].standing.state, found["coder"].standing.state) == ("down", "up")
     assert (found["small"].key, found["coder"].key) == ("set", "missing")
     assert (found["coder"].is_routed, found["large"].is_routed) == (True, False)

@@ -9,7 +9,7 @@ import pytest
 from app.core.types import Attempt, Call, DecisionRecord, Price, RankedModel, Usage
 from app.store.database import Database
 from app.store.queries.choices import choices, expected_qualities
-from app.store.queries.overview import baselines, is_empty, overview
+from app.store.queries.overview import baselines, is_empty, last_called, overview
 from app.store.queries.periods import StatsFilter
 from app.store.shipping import ship
 from app.store.text import encode
@@ -148,6 +148,22 @@ async def test_choices_of_an_empty_ledger(database: Database) -> None:
     assert {name: values for name, values in found.items() if values} == {}
 
 
+async def test_when_somebody_called_last(database: Database) -> None:
+    assert await last_called(database) is None
+    now = datetime.now(UTC)
+    for ago, source, router in ((timedelta(minutes=10), "live", "knn"), (timedelta(minutes=1), "replay", "ridge")):
+        decision = DecisionRecord(router=router, version="1", reason="", tradeoff=0.5, ranking=())
+        await ship_calls(database, [full_call(source=source, decision=decision, started_at=now - ago)])
+    live = await last_called(database, StatsFilter(source="live"))
+    assert live is not None
+    assert now - timedelta(minutes=10) < live <= now - timedelta(minutes=9)
+    newest = await last_called(database)
+    assert newest is not None
+    assert newest > now - timedelta(minutes=1)
+    assert await last_called(database, StatsFilter(router="knn")) == live
+    assert await last_called(database, StatsFilter(router="none")) is None
+
+
 async def test_expected_qualities(database: Database) -> None:
     ranking = (RankedModel("small", 0.5), RankedModel("large", 0.75))
     decision = DecisionRecord(router="knn", version="1", reason="", tradeoff=0.5, ranking=ranking)
@@ -158,3 +174,8 @@ async def test_expected_qualities(database: Database) -> None:
     large, small = await expected_qualities(database)
     assert (large.model, large.predicted, large.predictions, large.scored, large.scores) == ("large", 0.75, 2, None, 0)
     assert (small.model, small.predicted, small.predictions, small.scored, small.scores) == ("small", 0.5, 2, 0.25, 1)
+    replay = msgspec.structs.replace(decision, ranking=(RankedModel("small", 0.25), RankedModel("cheap", None)))
+    await ship_calls(database, [full_call(decision=replay)])
+    cheap, small = [one for one in await expected_qualities(database, "replay") if one.model != "large"]
+    assert (cheap.predicted, cheap.predictions, small.predictions) == (None, 0, 2)
+    assert {one.model: one.predictions for one in await expected_qualities(database, None)}["small"] == 4

@@ -116,9 +116,11 @@ def quality(model: str, predicted: float | None, scored: float | None = None, sc
 
 
 def test_the_best_single_model() -> None:
+    # The small one is given what is easy, and is right there; how good it were at all the rest is predicted.
     small, large = quality("small", 0.5, 0.9, 40), quality("large", 0.75, 0.8, 50)
-    assert best_single([small, large], ["small", "large"]) == BestSingle("small", 0.9, "scores", 40)
-    few = quality("small", 0.5, 0.9, 3)
-    assert best_single([few, large], ["small", "large"]) == BestSingle("large", 0.75, "predictions", 7)
-    assert best_single([few, large], ["large"]) is None
-    assert best_single([quality("small", None), large], ["small", "large"]) is None
+    assert best_single([small, large], ["small", "large"]) == BestSingle("large", 0.75, "predictions", 7)
+    unknown = quality("small", None, 0.9, 40)
+    assert best_single([unknown, large], ["small", "large"]) == BestSingle("small", 0.9, "scores", 40)
+    few = quality("small", None, 0.9, 3)
+    assert best_single([few, large], ["small", "large"]) is None
+    assert best_single([small, large], ["large"]) is None

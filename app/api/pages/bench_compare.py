@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
@@ -41,7 +42,8 @@ def bench_compare_pages(bench: Bench) -> APIRouter:
         if not a or not b:
             runs, _ = await run_lines(database, limit=100)
             done = [line.run for line in runs if line.run.status == "done" and line.run.spec.get("kind") != "record"]
-            return await page(request, "bench_compare_pick.html", runs=done, given={"a": a, "b": b})
+            older, newer = _pair(done)
+            return await page(request, "bench_compare_pick.html", runs=done, given={"a": a or older, "b": b or newer})
         (first, _), (second, _) = await get_run(database, a), await get_run(database, b)
         sides: dict[str, Any] = {"a": first, "b": second}
         trouble = refused(first, second)
@@ -120,3 +122,13 @@ def bench_compare_pages(bench: Bench) -> APIRouter:
         return await page(request, "bench_pair.html", sides=sides, item=whole, suite=suite)
 
     return api
+
+
+def _pair(runs: Sequence[RunRow]) -> tuple[str, str]:
+    """The newest two runs of the same items, the older one first; `runs`: the newest first."""
+    newest: dict[str, str] = {}
+    for run in runs:
+        if run.suite_digest in newest:
+            return run.id, newest[run.suite_digest]
+        newest[run.suite_digest] = run.id
+    return "", ""

@@ -10,6 +10,7 @@ from app.api.pages.bench_common import PAGE, RECORDED, Bench, pager
 from app.api.pages.render import page
 from app.core.errors import NotFound
 from app.store.queries.results import Only, Setting, run_items, told
+from app.store.queries.suites import suite_item
 from app.store.runs import RunRow, get_run
 
 
@@ -63,7 +64,8 @@ def bench_item_pages(bench: Bench) -> APIRouter:
         (found,) = await told(database, [(picked, recorded)], None if suite is None else suite.id, item)
         if found is None:
             raise NotFound("This setting was not asked that item.")
-        return await page(request, "bench_told.html", told=found, position=position, suite=suite)
+        whole = None if suite is None or position is None else await suite_item(database, suite.id, position)
+        return await page(request, "bench_told.html", told=found, item=whole, suite=suite)
 
     return api
 

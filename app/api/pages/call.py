@@ -16,6 +16,7 @@ from app.api.pages.behind import behind
 from app.api.pages.decision import explain
 from app.api.pages.neighbours import named_items
 from app.api.pages.render import HEADERS, away, page
+from app.api.pages.routers import colours
 from app.api.pages.shown import Shown
 from app.api.pages.timeline import bills, time_line
 from app.core.errors import NotFound, StoreUnavailable
@@ -105,6 +106,7 @@ def _context(shown: Shown, found: LoggedCall) -> dict[str, Any]:
         "call": call,
         "call_id": call.id,
         "decided": explain(call),
+        "colours": colours(shown.decider.catalog),
         "behind": None if call.decision is None else behind(call.decision.detail),
         "line": time_line(call),
         "bills": bills(call.attempts),

@@ -25,15 +25,12 @@ class Candidate:
     """A ranked model with what decided."""
 
     model: str
-    place: int
     quality: float | None
-    cost: float | None
-    """USD."""
+    cost_usd: float | None
+    """Predicted."""
     probability: float
     utility: float | None
     """q̂ − λ·ĉ; None where it cannot be told."""
-    cost_share: float
-    """Of the dearest candidate's cost, in [0, 1]."""
     answered: bool
     asked: bool
     """It was called for this call."""
@@ -49,10 +46,6 @@ class Explained:
     """Quality given up per USD; None where c_ref is not stored, infinite at a tradeoff of 1."""
     dearest: float | None
     """c_ref, USD."""
-    qualities: bool
-    """Some candidate has a predicted quality; so of the two that follow."""
-    costs: bool
-    utilities: bool
 
 
 def explain(call: Call) -> Explained | None:
@@ -63,30 +56,24 @@ def explain(call: Call) -> Explained | None:
     dearest = decision.detail.get("dearest_usd")
     dearest = float(dearest) if isinstance(dearest, int | float) and not isinstance(dearest, bool) else None
     weight = None if dearest is None else price_of_quality(decision.tradeoff, dearest)
-    most = max((ranked.cost or 0.0 for ranked in decision.ranking), default=0.0)
     asked = {attempt.model for attempt in call.attempts}
     candidates = tuple(
         Candidate(
             ranked.model,
-            place,
             ranked.quality,
             ranked.cost,
             ranked.probability,
             _utility(ranked, weight),
-            (ranked.cost or 0.0) / most if most > 0 else 0.0,
             ranked.model == call.model,
             ranked.model in asked,
         )
-        for place, ranked in enumerate(decision.ranking, 1)
+        for ranked in decision.ranking
     )
     return Explained(
         tuple(_sentences(call, decision, candidates)),
         candidates,
         weight,
         dearest,
-        qualities=any(candidate.quality is not None for candidate in candidates),
-        costs=any(candidate.cost is not None for candidate in candidates),
-        utilities=any(candidate.utility is not None for candidate in candidates),
     )
 
 
@@ -170,21 +157,22 @@ def _replaced(decision: DecisionRecord, first: Candidate) -> str:
 
 def _predicted(candidate: Candidate) -> str:
     if candidate.quality is not None:
-        at = "" if candidate.cost is None else f" at {formats.usd(candidate.cost)}"
+        at = "" if candidate.cost_usd is None else f" at {formats.usd(candidate.cost_usd)}"
         return f"{candidate.model}: predicted quality {candidate.quality:.2f}{at}"
-    return f"{candidate.model}{'' if candidate.cost is None else f', expected to cost {formats.usd(candidate.cost)}'}"
+    costs = "" if candidate.cost_usd is None else f", expected to cost {formats.usd(candidate.cost_usd)}"
+    return f"{candidate.model}{costs}"
 
 
 def _compared(decision: DecisionRecord, first: Candidate, others: Sequence[Candidate]) -> Iterator[str]:
     """The pick beside the best and the cheapest of the others, where both figures of all of them are known."""
-    known = [other for other in others if other.quality is not None and other.cost is not None]
+    known = [other for other in others if other.quality is not None and other.cost_usd is not None]
     if not others:
         yield "It was the only candidate."
-    if not known or first.quality is None or first.cost is None:
+    if not known or first.quality is None or first.cost_usd is None:
         return
-    best = max(known, key=lambda other: (other.quality or 0.0, -(other.cost or 0.0)))
-    cheapest = min(known, key=lambda other: (other.cost or 0.0, -(other.quality or 0.0)))
-    better, cheaper = (best.quality or 0.0) > first.quality, (cheapest.cost or 0.0) < first.cost
+    best = max(known, key=lambda other: (other.quality or 0.0, -(other.cost_usd or 0.0)))
+    cheapest = min(known, key=lambda other: (other.cost_usd or 0.0, -(other.quality or 0.0)))
+    better, cheaper = (best.quality or 0.0) > first.quality, (cheapest.cost_usd or 0.0) < first.cost_usd
     # What one would be is always told; that it would not be worth it, only where that is how it was decided.
     aim = f"at a tradeoff of {decision.tradeoff:g} (0 = quality only, 1 = cost only)"
     if better:
@@ -206,13 +194,14 @@ def _beats(first: Candidate, other: Candidate) -> bool:
         return False
     assert first.quality is not None
     assert other.quality is not None
-    gains = (other.quality > first.quality) != ((other.cost or 0.0) < (first.cost or 0.0))
+    gains = (other.quality > first.quality) != ((other.cost_usd or 0.0) < (first.cost_usd or 0.0))
     return gains and first.utility >= other.utility
 
 
 def _would_be(other: Candidate, first: Candidate) -> str:
-    assert other.cost is not None
-    return f"{other.model} would be {other.quality:.2f} at {formats.usd(other.cost)}, {_times(other.cost, first.cost)}"
+    assert other.cost_usd is not None
+    times = _times(other.cost_usd, first.cost_usd)
+    return f"{other.model} would be {other.quality:.2f} at {formats.usd(other.cost_usd)}, {times}"
 
 
 def _times(cost: float, of: float | None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 from urllib.parse import urlencode
 
@@ -36,7 +37,11 @@ def overview_pages(shown: Shown) -> APIRouter:
     @api.get("/")
     async def overview(request: Request, asked: View) -> Response:
         seen = await watching.look(asked)
-        given = asked.parameters()
+        replays_instead = seen.only_replays and "source" not in request.query_params
+        if replays_instead:
+            # Whoever has just run the demo or a bench is to see something.
+            seen = await watching.look(replace(asked, source="all"))
+        given = seen.given
         # The address without what goes without saying, where a form has put everything into it.
         headers = {"hx-push-url": f"/ui/?{urlencode(given)}" if given else "/ui/"}
         return await page(
@@ -45,6 +50,7 @@ def overview_pages(shown: Shown) -> APIRouter:
             headers=headers if "hx-request" in request.headers else {},
             periods=PERIODS,
             shows=SHOWS,
+            replays_instead=replays_instead,
             routers=sorted({*shown.decider.entries, *_routers(seen), asked.router} - {"", "none"}),
             priced=sorted({*seen.prices, asked.against} - {""}),
             warnings=shown.config.warnings,
@@ -88,14 +94,14 @@ def overview_pages(shown: Shown) -> APIRouter:
             links["since"] = found.sums.since.isoformat().replace("+00:00", "Z")
         return {
             "asked": asked,
-            "given": asked.parameters(),
+            "given": seen.given,
             "seen": seen,
             "found": found,
             "tiles": tiles(seen),
             "against": chosen_baseline(seen),
             "models": rows,
             "models_left_out": left_out,
-            "legend": models_legend(rows),
+            "legend": models_legend(rows, 0 if found is None else found.sums.total.calls),
             "times_legend": [(f"{name}", colour) for name, colour in TIMES.items()],
             "outcomes_legend": list(OUTCOMES.values()),
             "failing": failing,

@@ -86,11 +86,13 @@ def errors_figure(line: Timeline) -> Figure:
     return {"data": bars, "layout": _layout(line, barmode="stack", bargap=0.12, yaxis={"rangemode": "tozero"})}
 
 
-def models_legend(rows: Sequence[ModelRow]) -> list[tuple[str, str]]:
-    """Names and colours of the chart of models. Beside the charts, because plotly's own takes half of a narrow one."""
+def models_legend(rows: Sequence[ModelRow], calls: int) -> list[tuple[str, str]]:
+    """Names and colours of the chart of models; `calls`: all there are, unanswered ones too. Beside the charts, because
+    plotly's own takes half of a narrow one."""
     named = [(row.name, row.colour) for row in rows if row.calls and row.colour != OTHERS]
     further = [(FURTHER, OTHERS)] if any(row.calls and row.colour == OTHERS for row in rows) else []
-    return [*named, *further, (UNANSWERED, NOBODY)]
+    unanswered = [(UNANSWERED, NOBODY)] if calls > sum(row.calls for row in rows) else []
+    return [*named, *further, *unanswered]
 
 
 def nothing(text: str) -> Figure:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from app.api.pages.overview_view import Seen
-from app.core.formats import seconds, share, usd
+from app.api.pages.states import State, state_of
+from app.core.formats import share, usd
 from app.core.types import Price
-from app.gateway.standing import ModelStanding
 from app.store.queries.attempted import Attempted
 from app.store.queries.overview import Sums
 from app.store.queries.timeline import MOST_MODELS
@@ -19,15 +19,6 @@ MOST_ROWS = 40
 OTHERS, NOBODY = "--idle", "--strong"
 """Colours of further models, and of calls that no model answered."""
 _MILLION = Decimal(1_000_000)
-
-
-@dataclass(frozen=True)
-class State:
-    """How a model stands."""
-
-    word: str
-    tone: str
-    detail: str = ""
 
 
 @dataclass(frozen=True)
@@ -67,7 +58,7 @@ def model_rows(seen: Seen) -> tuple[list[ModelRow], int]:
         ModelRow(
             name=name,
             colour=colours.get(name, OTHERS),
-            state=_state(standing.get(name), attempted.get(name)),
+            state=state_of(standing.get(name), attempted.get(name)),
             deployments=len(standing[name].deployments) if name in standing else 0,
             calls=sums[name].calls if name in sums else 0,
             sums=sums.get(name),
@@ -93,27 +84,9 @@ def troubles(seen: Seen) -> list[str]:
     said = []
     for one in seen.standings:
         if one.state != "up":
-            state = _state(one, attempted.get(one.name))
+            state = state_of(one, attempted.get(one.name))
             said.append(f"{one.name} is {state.word}: {state.detail}.")
     return said
-
-
-def _state(standing: ModelStanding | None, attempted: Attempted | None) -> State:
-    if standing is None:
-        return State("not configured", "", "it answered calls of this time and is not in the configuration now")
-    total, troubled = len(standing.deployments), standing.troubled
-    if not troubled:
-        if standing.is_full:
-            return State("at its limit", "warn", "every deployment is at its cap or rate limit")
-        return State("up", "good")
-    first = troubled[0]
-    since = "" if first.aside_for is None else f", set aside for {seconds(first.aside_for)}"
-    again = f"tried again in {seconds(first.back_in)}" if first.back_in else "the next call tries it"
-    last = "" if attempted is None or not attempted.last_error else f"; the last error: {attempted.last_error}"
-    detail = f"{first.reason or 'it failed'}{since}, {again}{last}"
-    if standing.state == "up":
-        return State(f"{total - len(troubled)} of {total} up", "warn", detail)
-    return State(standing.state, "bad" if standing.state == "down" else "warn", detail)
 
 
 def failing(attempted: Attempted | None) -> str:

@@ -83,9 +83,9 @@ def _traffic(sums: Overview, now: datetime) -> list[str]:
 def _failed(name: str, sums: Overview) -> Tile:
     total, outcomes = sums.total, sums.outcomes
     asides = [f"{count(total.failed)} of {count(total.calls)} calls"] if total.calls else ["no calls, no failures"]
-    refused, left = outcomes.get("rejected", 0), outcomes.get("client_cancelled", 0)
-    if refused or left:
-        asides.append(f"beside them {count(refused)} refused, {count(left)} given up by the client")
+    others = {"rejected": "refused", "client_cancelled": "given up by the client"}
+    if beside := [f"{count(outcomes[name])} {word}" for name, word in others.items() if outcomes.get(name)]:
+        asides.append(f"beside them {', '.join(beside)}")
     tone = "bad" if total.calls and total.failed / total.calls >= ALARMING else ""
     return Tile(name, [(share(total.failed, total.calls), "")], asides, tone, "error" if total.failed else "")
 
@@ -131,6 +131,9 @@ def _signed(baseline: Baseline) -> list[tuple[str, str]]:
     saved, cost = baseline.saved_usd, baseline.cost_usd
     sign = "−" if saved < 0 else ""
     part = f"{sign}{share(abs(float(saved)), float(cost))}" if cost > Decimal(0) else ""
+    if cost > Decimal(0) and -saved > cost:
+        # Percentages beyond a hundred are hard to read.
+        part = f"{(cost - saved) / cost:,.0f} times its cost"
     amount = usd(abs(saved)) if abs(saved) < 10_000 else f"${abs(saved):,.0f}"
     return [(f"{sign}{amount}", part)]
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal
 
+import msgspec
 from fastapi import Query
 
 from app.api.pages.shown import Shown
@@ -19,7 +20,7 @@ from app.store.journal import count
 from app.store.queries.attempted import Attempted, recent_attempts
 from app.store.queries.calls import CallFilter, CallRow, list_calls
 from app.store.queries.choices import BestSingle, ExpectedQuality, best_single, expected_qualities
-from app.store.queries.overview import FAILED, Overview, is_empty, overview
+from app.store.queries.overview import FAILED, Overview, is_empty, last_called, overview
 from app.store.queries.periods import StatsFilter
 from app.store.queries.timeline import Timeline, timeline
 
@@ -76,6 +77,8 @@ class Found:
     qualities: Sequence[ExpectedQuality]
     is_empty: bool
     """No call was ever recorded."""
+    only_replays: bool
+    """Live calls were asked for, and nobody but bench runs has ever called."""
 
 
 @dataclass(frozen=True)
@@ -95,6 +98,17 @@ class Seen:
     most_inflight: int
     waiting: tuple[int, int]
     """Rows and bytes in the journal, of all workers of this host."""
+
+    @property
+    def only_replays(self) -> bool:
+        """Live calls were asked for, and nobody but bench runs has ever called."""
+        return self.found is not None and self.found.only_replays
+
+    @property
+    def given(self) -> dict[str, str]:
+        """The parameters of an address that shows the same again."""
+        # Without one, the page shows replays where there is nothing else.
+        return {**self.asked.parameters(), **({"source": self.asked.source} if self.only_replays else {})}
 
 
 class Watching:
@@ -152,6 +166,15 @@ class Watching:
             raise StoreUnavailable(f"The ledger has not answered within {PATIENCE:g} seconds.") from None
         return found
 
+    async def _latest(self, some: CallFilter, wanted: StatsFilter) -> Sequence[CallRow]:
+        database = self.shown.database
+        found = await list_calls(database, some, limit=LATEST)
+        if not found.rows and found.searched_to is not None:
+            # So many others have called since that the search ended among them: as after a long bench run.
+            until = await last_called(database, wanted)
+            found = await list_calls(database, msgspec.structs.replace(some, until=until), limit=LATEST)
+        return found.rows
+
     async def _ready(self) -> None:
         if not await self.shown.ledger.ready(PATIENCE):
             raise StoreUnavailable(f"The ledger is not ready yet ({self.shown.database.describe()}).")
@@ -162,17 +185,22 @@ class Watching:
         database, now, wanted = self.shown.database, datetime.now(UTC), asked.wanted
         sums = await overview(database, asked.since(now), now, wanted)
         some = CallFilter(source=wanted.source, router=wanted.router)
-        latest = (await list_calls(database, some, limit=LATEST)).rows
+        latest = await self._latest(some, wanted)
         errors: list[CallRow] = []
         for outcome in FAILED:
             failed = CallFilter(source=wanted.source, router=wanted.router, outcome=outcome)
             errors += (await list_calls(database, failed, limit=ERRORS)).rows
+        nothing = not sums.total.calls and not latest
+        none_at_all = nothing and await is_empty(database)
         errors.sort(key=lambda call: call.started_at, reverse=True)
         return Found(
             sums=sums,
             latest=latest,
             errors=errors[:ERRORS],
             attempted=await self._attempted.get(wanted, lambda: recent_attempts(database, wanted)),
-            qualities=await self._qualities.get((), lambda: expected_qualities(database)),
-            is_empty=not sums.total.calls and not latest and await is_empty(database),
+            qualities=[]
+            if nothing
+            else await self._qualities.get(wanted.source, lambda: expected_qualities(database, wanted.source)),
+            is_empty=none_at_all,
+            only_replays=nothing and not none_at_all and asked.source == "live" and await is_empty(database, "live"),
         )

@@ -58,7 +58,8 @@ async def page(request: Request, template: str, *, status: int = 200, **context:
     headers: Mapping[str, str] = context.pop("headers", {})
     made = _environment().get_template(f"ui/{template}")
     path = request.scope["path"]
-    current = max((s.path for s in SECTIONS if path.startswith(s.path)), key=len, default=None)
+    # `/ui/` is the overview, and no more than that.
+    current = next((s.path for s in SECTIONS if path == s.path or path.startswith(f"{s.path}/")), None)
     pieces: list[str] = []
     begun = time.monotonic()
     for piece in made.generate(

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-import math
 import shlex
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from itertools import pairwise
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
@@ -17,7 +15,9 @@ from fastapi.responses import JSONResponse
 from app.api.pages.render import page
 from app.api.pages.shown import Shown
 from app.api.pages.snippets import snippets
+from app.api.pages.states import state_of
 from app.bench import wording
+from app.bench.cost_plane import CostPlane
 from app.bench.figures import Estimate
 from app.core.errors import NotFound, StoreUnavailable
 from app.core.formats import cut
@@ -43,10 +43,6 @@ SHARES = (1.0, 0.98, 0.95, 0.9)
 """Targets of quality that the model card gives settings for."""
 COLOURS = 10
 """Of the style, `--c0` and on."""
-DECADE = 10.0
-"""Times that the dearest costs the cheapest, from where on costs are drawn on a logarithmic axis."""
-BENT = 24
-"""Pieces of a straight line on such an axis."""
 FROM_CALLS = "calls"
 """What a suite of logged calls is called."""
 
@@ -144,19 +140,13 @@ def card_verdict(card: Card) -> str:
 
 def figure(name: str, card: Card) -> dict[str, Any]:
     """Cost and quality of every setting, beside the models and what mixing them blindly gives; per 1,000 calls."""
-    costs = [*(point.cost for point in card.points), *(single.cost for single in card.singles), card.best_cost]
-    # Prices of models lie decades apart: side by side they are seen on a logarithmic axis only.
-    log = min(costs) > 0 and max(costs) > DECADE * min(costs)
+    singles = card.singles or (CardModel(card.best_single, card.best_quality, card.best_cost),)
+    plane = CostPlane.of([*(point.cost for point in card.points), *(single.cost for single in singles), card.best_cost])
 
     def line(points: Sequence[CardPoint | CardModel], title: str, **style: Any) -> dict[str, Any]:
-        """A mix of two is a straight line, which a logarithmic axis bends."""
-        places = [(point.cost, point.quality) for point in points]
-        if log:
-            places = [place for pair in pairwise(places) for place in _between(*pair)] + places[-1:]
-        x, y = [1000 * cost for cost, _ in places], [quality for _, quality in places]
-        return {"type": "scatter", "mode": "lines", "name": title, "line": style, "hoverinfo": "skip", "x": x, "y": y}
+        places = plane.line([(point.cost, point.quality) for point in points])
+        return {"type": "scatter", "mode": "lines", "name": title, "line": style, "hoverinfo": "skip", **places}
 
-    singles = card.singles or (CardModel(card.best_single, card.best_quality, card.best_cost),)
     alone: dict[str, Any] = {
         "type": "scatter",
         "mode": "markers+text",
@@ -165,8 +155,9 @@ def figure(name: str, card: Card) -> dict[str, Any]:
         "x": [1000 * single.cost for single in singles],
         "y": [single.quality for single in singles],
         "text": [_plain(single.model) for single in singles],
-        "textposition": "bottom center",
+        "textposition": plane.names([single.cost for single in singles], "bottom"),
         "textfont": {"color": "--muted", "size": 11},
+        "cliponaxis": False,
         "hovertemplate": "%{text}<br>quality %{y:.3f}<br>$%{x:.4g} per 1,000 calls<extra></extra>",
     }
     settings = {
@@ -181,30 +172,16 @@ def figure(name: str, card: Card) -> dict[str, Any]:
     }
     zero = [line(card.zero, "zero router: blind mixing", color="--muted", dash="dot", width=1.5)] if card.zero else []
     hull = line(card.best_points, f"{_plain(name)}: mixing its settings", color="--c0", width=2)
-    axis: dict[str, Any] = {"title": {"text": "USD per 1,000 calls"}, "type": "log" if log else "linear"}
-    if log:
-        low, high = math.log10(1000 * min(costs)), math.log10(1000 * max(costs))
-        axis |= {"range": [low - 0.08 * (high - low), high + 0.08 * (high - low)], "dtick": 1, "tickprefix": "$"}
     return {
         "data": [*zero, alone, hull, settings],
         "layout": {
             "hovermode": "closest",
-            "xaxis": axis,
+            "xaxis": plane.axis("USD per 1,000 calls"),
             "yaxis": {"title": {"text": "quality", "standoff": 12}},
             "margin": {"l": 60, "r": 16, "t": 10, "b": 44},
             "legend": {"orientation": "h", "y": -0.2, "font": {"size": 12}},
         },
     }
-
-
-def _between(one: tuple[float, float], other: tuple[float, float]) -> list[tuple[float, float]]:
-    """Places on the straight line between two, evenly spread over the decades of cost; without the second."""
-    found = []
-    for step in range(BENT):
-        cost = one[0] * (other[0] / one[0]) ** (step / BENT)
-        part = (cost - one[0]) / (other[0] - one[0]) if other[0] > one[0] else 0.0
-        found.append((cost, one[1] + part * (other[1] - one[1])))
-    return found
 
 
 def _plain(text: str) -> str:
@@ -216,6 +193,7 @@ def _models(shown: Shown) -> dict[str, Any]:
     decider = shown.decider
     return {
         "models": model_facts(decider),
+        "state_of": state_of,
         "wildcards": decider.catalog.wildcards.names,
         "catalog": decider.catalog,
         "colours": colours(decider.catalog),

@@ -10,6 +10,7 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 
 from app.api.logged import LoggedCalls
+from app.api.pages.decision import explain
 from app.api.pages.render import page
 from app.api.pages.routers import colours
 from app.api.pages.shown import Shown
@@ -48,18 +49,13 @@ def trying_pages(shown: Shown) -> APIRouter:
         except StoreUnavailable as error:
             problem = f"{error.message} The call waits in the journal and can be looked at once Postgres is back."
         call = None if found is None else found.call
-        decision = None if call is None else call.decision
-        ranked = () if decision is None else decision.ranking
         return await page(
             request,
             "try_why.html",
             problem=problem,
             call=call,
-            decision=decision,
-            candidates=[
-                {"model": one.model, "quality": one.quality, "cost_usd": one.cost, "probability": one.probability}
-                for one in ranked
-            ],
+            decision=None if call is None else call.decision,
+            decided=None if call is None else explain(call),
             colours=colours(decider.catalog),
         )
 

@@ -71,11 +71,13 @@ SELECT session FROM (
 WHERE session IS NOT NULL GROUP BY session ORDER BY max(started_at) DESC, session LIMIT :most
 """)
 _QUALITIES = sa.text("""
-WITH decided AS (
-  SELECT decision FROM calls WHERE router IS NOT NULL AND source = 'live'
-  ORDER BY started_at DESC, id DESC LIMIT :calls
+WITH looked_at AS (
+  SELECT router, source, decision FROM calls ORDER BY started_at DESC, id DESC LIMIT :looked_at
+), decided AS (
+  SELECT decision FROM looked_at
+  WHERE router IS NOT NULL AND (CAST(:source AS text) IS NULL OR source = :source) LIMIT :calls
 ), predicted AS (
-  SELECT r.model, avg(r.quality) AS predicted, count(*) AS predictions
+  SELECT r.model, avg(r.quality) AS predicted, count(r.quality) AS predictions
   FROM decided CROSS JOIN LATERAL json_to_recordset(decision->'ranking') AS r(model text, quality double precision)
   GROUP BY r.model
 ), newest AS (
@@ -106,11 +108,15 @@ async def choices(database: Database) -> Choices:
     return Choices(**found)
 
 
-async def expected_qualities(database: Database, *, newest: int = 2000) -> list[ExpectedQuality]:
-    """Of each model that the `newest` live decisions rank or that answered one of the `newest` scored calls, in
-    alphabetical order: whoever is best of them is the best single model to compare with. Raises `StoreUnavailable`."""
+async def expected_qualities(
+    database: Database, source: str | None = "live", *, newest: int = 2000
+) -> list[ExpectedQuality]:
+    """Of each model that the `newest` decisions on calls of that source rank or that answered one of the `newest`
+    scored calls, in alphabetical order: whoever is best of them is the best single model to compare with. Decisions are
+    looked for among the newest 20,000 calls. Raises `StoreUnavailable`."""
+    given = {"calls": newest, "source": source, "looked_at": _RECENT_CALLS}
     async with database.begin() as connection:
-        return [ExpectedQuality(**row._mapping) for row in await connection.execute(_QUALITIES, {"calls": newest})]
+        return [ExpectedQuality(**row._mapping) for row in await connection.execute(_QUALITIES, given)]
 
 
 class BestSingle(msgspec.Struct, frozen=True):
@@ -118,8 +124,8 @@ class BestSingle(msgspec.Struct, frozen=True):
 
     model: str
     quality: float
-    """In [0, 1]: a mean of scores, or of what routers predict."""
-    basis: Literal["scores", "predictions"]
+    """In [0, 1]: a mean of what routers predict, or of scores."""
+    basis: Literal["predictions", "scores"]
     count: int
     """Scores or predictions that it is the mean of."""
 
@@ -127,8 +133,9 @@ class BestSingle(msgspec.Struct, frozen=True):
 def best_single(qualities: Iterable[ExpectedQuality], among: Collection[str]) -> BestSingle | None:
     """The best of `among`; None where nothing is known of at least two of them.
 
-    By what people and graders said, where at least two models have `ENOUGH_SCORES` each; otherwise by what routers
-    predict. Scores of live calls are of the requests that each model was given: harder ones, where routing works.
+    By what routers predict, which they do of every candidate for the same requests. Only where they predict nothing, by
+    scores, of models that have `ENOUGH_SCORES` each: those are of the requests that each model was given. Where routing
+    works, small models are given the easy ones and look best by it.
     """
     known = [quality for quality in qualities if quality.model in among]
     scored = [
@@ -141,7 +148,7 @@ def best_single(qualities: Iterable[ExpectedQuality], among: Collection[str]) ->
         for one in known
         if one.predicted is not None
     ]
-    for found in (scored, predicted):
+    for found in (predicted, scored):
         if len(found) > 1:
             return max(found, key=lambda one: (one.quality, one.count))
     return None

@@ -7,7 +7,7 @@ does not take them.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import msgspec
@@ -17,6 +17,7 @@ from app.core.types import CallOutcome, Price
 from app.store.database import Database
 from app.store.histograms import LATENCY, OVERHEAD, Histogram, summed
 from app.store.queries.periods import EVERYTHING, StatsFilter, among, ceil, cover, first_day, floor, width_of
+from app.store.rollup import DAY, HOUR, MINUTE
 
 FAILED: tuple[CallOutcome, ...] = ("error", "truncated")
 """Outcomes of a call that say that it failed."""
@@ -126,10 +127,25 @@ async def overview(
     )
 
 
-async def is_empty(database: Database) -> bool:
-    """Whether no call has ever been counted. Raises `StoreUnavailable`."""
+async def is_empty(database: Database, source: str | None = None) -> bool:
+    """Whether no call, of that source, has ever been counted. Raises `StoreUnavailable`."""
+    query = sa.text(
+        "SELECT EXISTS (SELECT FROM call_stats"
+        " WHERE seconds = :day AND (CAST(:source AS text) IS NULL OR source = :source))"
+    )
     async with database.begin() as connection:
-        return not (await connection.execute(sa.text("SELECT EXISTS (SELECT FROM call_stats)"))).scalar_one()
+        return not (await connection.execute(query, {"day": DAY, "source": source})).scalar_one()
+
+
+async def last_called(database: Database, wanted: StatsFilter = EVERYTHING) -> datetime | None:
+    """A time soon after the newest of these calls began: within a minute, or an hour for calls of more than two days
+    ago; None where there is none. Raises `StoreUnavailable`."""
+    ever = datetime.fromtimestamp(0, UTC), datetime.now(UTC) + timedelta(days=1)
+    some, given = among([(MINUTE, *ever), (HOUR, *ever)], wanted)
+    query = sa.text(f"SELECT began_at, seconds FROM call_stats WHERE {some} ORDER BY began_at DESC, seconds LIMIT 1")  # noqa: S608 -- only words of our own are put in
+    async with database.begin() as connection:
+        found = (await connection.execute(query, given)).one_or_none()
+    return None if found is None else found.began_at + timedelta(seconds=found.seconds)
 
 
 def baselines(compared: Compared, prices: Mapping[str, Price]) -> list[Baseline]:
