@@ -189,7 +189,7 @@ async def test_there_and_back_through_many_days(
         assert back == expected
     if wanted == CallFilter():
         # After the days of other tests: to their end the search in no time has come, and its cursor with it.
-        async with database.begin() as connection:
+        async with database.session() as connection:
             (latest, *_) = await days(connection)
         late = full_call(started_at=bounds(latest)[1])
         await store(late)
