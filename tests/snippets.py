@@ -12,6 +12,9 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.cli import ask
+from tests.cli.program import warm_program
+
 ROOT = Path(__file__).parents[1]
 NOT_HERE = ("docker", "pip", "apt", "make", "promtool")
 """Programs that a page may name and that are not run: what they are asked for is written down, and checked."""
@@ -76,7 +79,8 @@ class Reader:
         asked = tools / "asked"
         asked.touch()
         _program(tools / "python", f'exec {shlex.quote(python)} "$@"')
-        _program(tools / "hullspeed", _HULLSPEED.format(python=shlex.quote(sys.executable), tools=tools))
+        loaded = f"{shlex.quote(sys.executable)} -I -S {shlex.quote(ask.__file__)} {shlex.quote(warm_program().path)}"
+        _program(tools / "hullspeed", _HULLSPEED.format(python=shlex.quote(sys.executable), loaded=loaded, tools=tools))
         for name in NOT_HERE:
             _program(tools / name, f'printf "%q " {name} "$@" >> {asked}; echo >> {asked}')
         with socket.create_server(("127.0.0.1", 0)) as free:
@@ -117,7 +121,14 @@ class Reader:
 
 # `serve` goes on beside the page until its end, and the page goes on once it serves.
 _HULLSPEED = """
-if [ "${{1:-}}" != serve ]; then exec {python} -m app "$@"; fi
+if [ "${{1:-}}" != serve ]; then
+  # Rows come to Postgres a moment after their replies: sooner than anybody types, later than a script goes on.
+  for _ in {{1..100}}; do
+    [ -n "$(find "$HULLSPEED_DATA_DIR/journal" -name '*.rows' -size +0 2> /dev/null)" ] || break
+    sleep 0.1
+  done
+  exec {loaded} "$@"
+fi
 log={tools}/serve.$$
 for old in {tools}/*.pid; do
   [ -e "$old" ] || continue

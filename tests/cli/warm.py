@@ -24,6 +24,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import app.cli
+from tests.cli.ask import Asked
 
 LIBRARIES = (
     "plotly.graph_objects",
@@ -41,12 +42,16 @@ class WarmProgram:
     """Starts commands; its process ends with this one."""
 
     def __init__(self) -> None:
-        self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs:
+        self._folder = tempfile.TemporaryDirectory(prefix="hs-")  # short: a Unix socket's path has a limit
+        self.path = f"{self._folder.name}/warm"
+        """The socket at which commands are asked for, also by other processes; see `tests.cli.ask`."""
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as door:
+            door.bind(self.path)
+            door.listen(16)
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "tests.cli.warm", str(theirs.fileno())],
-                stdin=subprocess.DEVNULL,
-                pass_fds=(theirs.fileno(),),
+                [sys.executable, "-m", "tests.cli.warm", str(door.fileno())],
+                stdin=subprocess.PIPE,
+                pass_fds=(door.fileno(),),
             )
 
     def run(
@@ -54,24 +59,27 @@ class WarmProgram:
     ) -> subprocess.CompletedProcess[str]:
         """As `subprocess.run` of `hullspeed` with `arguments` does, output captured as text. Raises
         `subprocess.TimeoutExpired`."""
-        asked = json.dumps({"arguments": list(arguments), "cwd": str(cwd), "environ": dict(environ)}).encode()
-        told, tells = socket.socketpair()
-        with told, tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
-            with tells:
-                socket.send_fds(self._control, [asked], [tells.fileno(), output.fileno(), errors.fileno()])
-            with told.makefile("r") as lines:
-                process = int(lines.readline())
-                if not select.select([told], [], [], seconds)[0]:
-                    os.kill(process, signal.SIGKILL)
-                    lines.readline()
+        with (
+            Path(os.devnull).open("rb") as nothing,
+            tempfile.TemporaryFile() as output,
+            tempfile.TemporaryFile() as errors,
+        ):
+            streams = nothing.fileno(), output.fileno(), errors.fileno()
+            asked = Asked(self.path, arguments, str(cwd), environ, streams)
+            with asked.told:
+                if not select.select([asked.told], [], [], seconds)[0]:
+                    os.kill(asked.pid, signal.SIGKILL)
+                    asked.code()
                     raise subprocess.TimeoutExpired(list(arguments), seconds, _text(output), _text(errors))
-                code = os.waitstatus_to_exitcode(int(lines.readline()))
+                code = asked.code()
             return subprocess.CompletedProcess(list(arguments), code, _text(output), _text(errors))
 
     def close(self) -> None:
         """End its process; commands that run go on."""
-        self._control.close()
+        assert self._process.stdin is not None
+        self._process.stdin.close()
         self._process.wait(30)
+        self._folder.cleanup()
 
 
 def _text(file: tempfile._TemporaryFileWrapper[bytes]) -> str:
@@ -79,35 +87,40 @@ def _text(file: tempfile._TemporaryFileWrapper[bytes]) -> str:
     return file.read().decode()
 
 
-def _serve(control: socket.socket) -> list[str]:
-    """Answer until the other side is gone; returns in the processes made for commands, with their arguments."""
+def _serve(door: socket.socket) -> list[str]:
+    """Answer until standard input ends; returns in the processes made for commands, with their arguments."""
     while True:
-        message, descriptors, _, _ = socket.recv_fds(control, _MESSAGE_BYTES, 3)
-        if not message:
+        ready, _, _ = select.select([door, 0], [], [])
+        if 0 in ready:
             os._exit(0)
+        tells, _ = door.accept()
+        message, streams, _, _ = socket.recv_fds(tells, _MESSAGE_BYTES, 3)
         if os.fork() == 0:
-            control.close()
-            return _attended(message, descriptors)
-        for descriptor in descriptors:
+            door.close()
+            return _attended(tells, message, streams)
+        for descriptor in (tells.detach(), *streams):
             os.close(descriptor)
         with suppress(ChildProcessError):
             while os.waitpid(-1, os.WNOHANG)[0]:
                 pass
 
 
-def _attended(message: bytes, descriptors: Sequence[int]) -> list[str]:
+def _attended(tells: socket.socket, message: bytes, streams: Sequence[int]) -> list[str]:
     """Fork for the command, and tell its process's number and, once it has ended, how."""
-    tells, *streams = descriptors
     process = os.fork()
     if process:
-        os.write(tells, f"{process}\n".encode())
-        os.write(tells, f"{os.waitpid(process, 0)[1]}\n".encode())
+        # Who waits for the end of its output must not wait for this process.
+        for descriptor in (0, 1, 2, *streams):
+            os.close(descriptor)
+        tells.send(b"%d" % process)
+        tells.send(b"%d" % os.waitpid(process, 0)[1])
         os._exit(0)
-    os.close(tells)
-    for number, descriptor in enumerate(streams, 1):
+    tells.close()
+    for number, descriptor in enumerate(streams):
         os.dup2(descriptor, number)
         os.close(descriptor)
-    sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115 – as long as the process
+    sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115 – as long as the process
+    sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
     sys.stderr = open(2, "w", encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115
     asked = json.loads(message)
     os.environ.clear()
