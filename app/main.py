@@ -617,7 +617,7 @@ def spare_the_collector() -> None:
     """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(20_000, 20, 20)
+    gc.set_threshold(20_000, 5, 5)
 
 
 def bind(host: str, port: int) -> socket.socket:
