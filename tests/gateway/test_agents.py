@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +18,10 @@ from tests.fakes.openai_server import FakeOpenAI
 from tests.fakes.replies import Answer, ToolCall
 from tests.fakes.server import FakeServer
 from tests.serving import Running, StartProxy, models
+from tests.snippets import ROOT, blocks
 
 RECORDED = {path.stem: json.loads(path.read_bytes()) for path in (Path(__file__).parent / "agents").glob("*.json")}
+CLAUDES = ("OPUS", "SONNET", "HAIKU")
 REQUESTS = [(agent, what) for agent, recorded in RECORDED.items() for what in recorded["requests"]]
 
 
@@ -68,6 +71,25 @@ async def test_every_request_is_answered(start_proxy: StartProxy, side: Side, ag
     assert "Done" in reply.text
     assert len(side.fake.chats) == 1
     assert (await proxy.call()).call.outcome == "ok"
+
+
+async def test_what_the_docs_have_agents_set_reaches_models(start_proxy: StartProxy, openai_server: FakeOpenAI) -> None:
+    page, address = ROOT / "docs" / "sdks.md", "http://127.0.0.1:8080"
+    claude = next(json.loads(block.text)["env"] for block in blocks(page, "json"))
+    codex = next(tomllib.loads(block.text) for block in blocks(page, "toml"))
+    provider = codex["model_providers"][codex["model_provider"]]
+    key = claude["ANTHROPIC_AUTH_TOKEN"]
+    assert provider["env_key"] == "HULLSPEED_API_KEY"
+    proxy = await start_proxy({"model_list": models(openai_server.url, "far")}, api_key=key)
+    proxy.http.headers["authorization"] = f"Bearer {key}"
+    # All that Claude Code goes by: its own names of models would be unknown here.
+    names = [claude[f"ANTHROPIC_{name}"] for name in ("MODEL", *(f"DEFAULT_{n}_MODEL" for n in CLAUDES))]
+    asked = [(claude["ANTHROPIC_BASE_URL"] + "/v1/messages", "claude_code", name) for name in names]
+    asked.append((f"{provider['base_url']}/{provider['wire_api']}", "codex", codex["model"]))
+    for url, agent, name in asked:
+        body = {**RECORDED[agent]["requests"]["first turn"], "model": name}
+        reply = await proxy.http.post(url.removeprefix(address), json=body)
+        assert events_of(reply)[-1]["type"] in ("message_stop", "response.completed")
 
 
 async def test_it_is_asked_whether_we_are_there(start_proxy: StartProxy, openai_server: FakeOpenAI) -> None:
