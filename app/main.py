@@ -49,6 +49,7 @@ from app.core.types import Call
 from app.core.watch import stamp
 from app.core.workers import BACKLOG, METRICS, Line
 from app.gateway.admission import Admission
+from app.gateway.attempts import ABANDONED
 from app.gateway.catalog import ENDPOINTS, Catalog, catalog_from_config, catalog_from_environment
 from app.gateway.decide import Decider, RouterEntry
 from app.gateway.dialects.base import Dialect
@@ -558,15 +559,15 @@ class Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         end = asyncio.get_running_loop().time() + self._proxy.settings.drain_seconds
         await self._drain(end)
+        # Calls that cannot be waited for any longer say so to their clients, and are recorded while there is a ledger.
+        if cut_off := list(self._state.tasks):
+            logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
+            for task in cut_off:
+                task.cancel(ABANDONED)
+            await asyncio.wait(cut_off, timeout=CUT_OFF_SECONDS)
         left = max(end - asyncio.get_running_loop().time(), 0.0)
         self.config.timeout_graceful_shutdown = math.ceil(left)
         await super().shutdown(sockets)
-        # Calls that were cut off by the end of the patience are recorded too, while there is a ledger.
-        if cut_off := list(self.server_state.tasks):
-            logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
-            for task in cut_off:
-                task.cancel()
-            await asyncio.wait(cut_off, timeout=CUT_OFF_SECONDS)
 
     async def _drain(self, end: float) -> None:
         """Wait for what is in flight, until `end` on the loop's clock. The port stays open meanwhile: who asks hears

@@ -14,6 +14,7 @@ from starlette.types import Message, Receive, Scope, Send
 from app.api.guard import Checks, credential
 from app.core.errors import HullspeedError, TooLarge
 from app.gateway.admission import Stopping
+from app.gateway.attempts import ABANDONED
 from app.gateway.call import OpenCall, RequestHead
 from app.gateway.dialects.base import Dialect
 from app.gateway.flow import Client, Gateway
@@ -167,7 +168,7 @@ class CallEndpoint:
             # Also when the server itself cancels this request at the end of its patience.
             watch.cancel()
             if not work.done():
-                work.cancel()
+                work.cancel(None if client.gone else ABANDONED)
                 await asyncio.wait((work,))
         if not work.cancelled():
             work.result()

@@ -9,11 +9,12 @@ from typing import Any, Literal
 import msgspec
 
 CallOutcome = Literal["ok", "rejected", "error", "truncated", "client_cancelled"]
-"""How a client's request ended. `rejected`: never sent anywhere, the request was at fault. `truncated`: the upstream
-broke off after content had gone out."""
+"""How a client's request ended. `rejected`: never sent anywhere, the request was at fault. `truncated`: it broke
+off after content had gone out, by the upstream's fault or because the proxy stopped."""
 
 AttemptOutcome = Literal["ok", "error", "timeout", "rate_limited", "truncated", "client_cancelled", "abandoned"]
-"""How one call to one model ended. `abandoned`: Hullspeed gave it up, the call has been answered without it."""
+"""How one call to one model ended. `abandoned`: Hullspeed gave it up, since the call had been answered without
+it, or since the proxy stopped."""
 
 
 class Price(msgspec.Struct, frozen=True, omit_defaults=True):

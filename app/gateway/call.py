@@ -57,7 +57,6 @@ class OpenCall:
     status: int = 200
     time_to_first_token: float | None = None
     error: HullspeedError | None = None
-    client_gone: bool = False
     request_text: str | None = None
     reply_text: str | None = None
     prompt_hash: str | None = None

@@ -8,6 +8,7 @@ ledger behind `Sink`.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Mapping
 from typing import Protocol
@@ -17,7 +18,7 @@ import msgspec
 from app.core.errors import CodedBody, HullspeedError
 from app.core.metrics import Metrics
 from app.core.types import Call
-from app.gateway.admission import Admission
+from app.gateway.admission import Admission, Stopping
 from app.gateway.attempts import Attempts, StreamAnswer, WholeAnswer
 from app.gateway.call import OpenCall
 from app.gateway.decide import Decider, Review
@@ -35,6 +36,8 @@ JSON = "application/json"
 EVENT_STREAM = "text/event-stream; charset=utf-8"
 KEEP_ALIVE = 15.0
 """Seconds of silence after which a streaming client gets a comment."""
+TELL_SECONDS = 1.0
+"""How long a client may take to hear that the proxy stops."""
 
 
 class Client(Protocol):
@@ -104,7 +107,10 @@ class Gateway:
         try:
             await exchange.serve(body)
         except asyncio.CancelledError:
-            call.outcome = "client_cancelled" if client.gone else "error"
+            if client.gone:
+                call.outcome = "client_cancelled"
+            else:
+                await exchange.cut_off()
             raise
         except HullspeedError as error:
             await exchange.refuse(error)
@@ -212,6 +218,14 @@ class _Exchange:
         self.record()
         await self.client.send(error.status, headers, call.dialect.error(error))
 
+    async def cut_off(self) -> None:
+        """The proxy stops before the call is over: its client hears of it, where it reads at all."""
+        if self.recorded:
+            return  # Its last bytes are on their way.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(TELL_SECONDS):
+                await self.refuse(Stopping())
+
     async def _reply(self, asked: Asked, answer: WholeAnswer) -> None:
         call, total = self.call, self.call.cost()
         if self.gateway.store_text:
@@ -258,7 +272,7 @@ class _Exchange:
         finally:
             call.reply_text = "".join(texts) if self.gateway.store_text else None
             if attempt.is_open:
-                attempt.close("client_cancelled")
+                attempt.close("client_cancelled" if self.client.gone else "abandoned")
             await answer.chunks.aclose()
         ending = telling.end(closed, call.cost())
         self.record()

@@ -126,9 +126,9 @@ async def _hear(asker: _Asker, models: Sequence[str], max_latency: float | None,
             if not done:
                 break
             told = told or any(isinstance(task.result(), WholeAnswer) for task in done)
-    except asyncio.CancelledError:
+    except asyncio.CancelledError as cancelled:
         for task in pending:
-            task.cancel()
+            task.cancel(*cancelled.args)
         pending = set()
         raise
     finally:

@@ -15,6 +15,7 @@ import psycopg
 import pytest
 import yaml
 
+from app.api.server import MOST_BYTES
 from tests.cli.program import Program
 from tests.fakes.openai_server import FakeOpenAI
 from tests.fakes.replies import Answer, Gate
@@ -96,8 +97,33 @@ def test_what_cannot_be_waited_for_is_cut_off(
     assert (cut.status_code, cut.json()["error"]["code"], cut.headers["retry-after"]) == (503, "stopping", "1")
     program.run("ledger", "drain")
     with psycopg.connect(program.environment["DATABASE_URL"]) as connection:
-        found = connection.execute("SELECT id::text, outcome FROM calls").fetchall()
-    assert found == [(cut.headers["x-hullspeed-call-id"], "error")]
+        query = "SELECT c.id::text, c.outcome, c.status, a.outcome FROM calls c JOIN attempts a ON a.call_id = c.id"
+        found = connection.execute(query).fetchall()
+    assert found == [(cut.headers["x-hullspeed-call-id"], "error", 503, "abandoned")]
+
+
+@pytest.mark.parametrize("large", [False, True], ids=["the short way", "through ASGI"])
+def test_a_stream_that_cannot_be_waited_for_says_so(
+    program: Program, openai_server: FakeOpenAI, tmp_path: Path, large: bool
+) -> None:
+    gate = Gate()
+    openai_server.default = Answer("one two three four", gate=gate, gate_after=2)
+    replies: list[httpx.Response] = []
+    fields = {"stream": True, "user": "x" * (MOST_BYTES if large else 1)}
+    with program.serving("--config", config_file(tmp_path, openai_server), HULLSPEED_DRAIN_SECONDS="0.2") as served:
+        asking = threading.Thread(target=lambda: replies.append(ask(served.url, **fields)))
+        asking.start()
+        assert gate.wait_reached()
+        served.process.terminate()
+        served.process.wait(30)
+        asking.join(20)
+    last = replies[0].text.rstrip().rpartition("data: ")[2]
+    assert json.loads(last)["error"]["code"] == "stopping"
+    assert "[DONE]" not in replies[0].text
+    program.run("ledger", "drain")
+    with psycopg.connect(program.environment["DATABASE_URL"]) as connection:
+        query = "SELECT c.outcome, c.error_code, a.outcome FROM calls c JOIN attempts a ON a.call_id = c.id"
+        assert connection.execute(query).fetchall() == [("truncated", "stopping", "abandoned")]
 
 
 def test_a_ledger_that_is_away_stops_nobody(program: Program, openai_server: FakeOpenAI, tmp_path: Path) -> None:
