@@ -216,7 +216,9 @@ def load_days(url: str, days: Sequence[tuple[datetime, int, bool]], seed: int) -
             load_day(connection, day, count, rng, last=last)
 
 
-async def load(database: Database, url: str, calls: int, today: datetime) -> None:
+async def load(database: Database, url: str, calls: int, today: datetime, *, loaders: int = LOADERS) -> None:
+    """`calls` of thirty days up to `today`. With one loader, a few calls are made here: starting processes takes longer
+    than they do, and so does a vacuum that only large tables need."""
     days = [today - timedelta(days=back) for back in reversed(range(DAYS))]
     counts = [calls * (place + 1) // DAYS - calls * place // DAYS for place in range(DAYS)]
     async with database.session() as connection:
@@ -226,16 +228,19 @@ async def load(database: Database, url: str, calls: int, today: datetime) -> Non
         connection.execute("SELECT pg_reload_conf()")
         begun = time.perf_counter()
         some = [(day, count, place >= DAYS - 2) for place, (day, count) in enumerate(zip(days, counts, strict=True))]
-        context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(LOADERS, mp_context=context) as pool:
-            for done in [pool.submit(load_days, url, some[place::LOADERS], place) for place in range(LOADERS)]:
-                await asyncio.wrap_future(done)
+        if loaders == 1:
+            await asyncio.to_thread(load_days, url, some, 0)
+        else:
+            context = multiprocessing.get_context("spawn")
+            with ProcessPoolExecutor(loaders, mp_context=context) as pool:
+                for done in [pool.submit(load_days, url, some[place::loaders], place) for place in range(loaders)]:
+                    await asyncio.wrap_future(done)
         seconds = time.perf_counter() - begun
         print(f"loaded {calls:,} calls in {seconds:,.0f} s: {calls / seconds:,.0f} calls/s, made and added up as well")
         connection.execute("ALTER SYSTEM RESET max_wal_size")
         connection.execute("SELECT pg_reload_conf()")
         begun = time.perf_counter()
-        connection.execute("VACUUM (ANALYZE)")
+        connection.execute("ANALYZE" if loaders == 1 else "VACUUM (ANALYZE)")
         print(f"vacuumed and analysed, as autovacuum does in time, in {time.perf_counter() - begun:,.0f} s", flush=True)
 
 

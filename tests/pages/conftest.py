@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import yaml
-from axe_playwright_python.sync_playwright import Axe
+from axe_playwright_python.base import AXE_SCRIPT
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, expect, sync_playwright
 
 from app.store import migrate
@@ -29,8 +29,16 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 PATIENCE = 45_000
 """Milliseconds that a machine may be busy with other things."""
-LOOKS = [(width, scheme) for width in (390, 1440) for scheme in ("light", "dark")]
-"""Widths and colour schemes that every page is looked at in."""
+LOOKS = [(390, "light"), (1440, "dark")]
+"""Widths and colour schemes that every page is looked at in. Each width and each scheme, not each with each: the style
+lays out by the width alone and colours by the scheme alone, which `test_style` holds it to."""
+ALIKE = [["tbody > tr:nth-child(n + 9)"], [".lines > li:nth-child(n + 9)"]]
+"""What axe-core passes over: rows of long lists after the first eight, which the same template makes. Contrasts take
+it most of its time, text by text."""
+SERIOUS = """(alike) => axe.run({exclude: alike}, {resultTypes: ["violations"]}).then(({violations}) => violations
+  .filter(({impact}) => ["serious", "critical"].includes(impact))
+  .map(({id, help, nodes}) => `${id}: ${help}: ${nodes.slice(0, 3).map(({html}) => html).join(" ")}`))"""
+KEY, ADMIN = "hs-test-key-5f1c2a9d7e", "hs-admin-key-b27e90aa41"
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
@@ -62,20 +70,20 @@ class Visitor:
     elsewhere: list[str] = field(default_factory=list)
     """Addresses asked that are not the site's."""
 
-    def check(self) -> None:
-        """The page as it is now: nothing complained, nobody else asked, nothing wider than the window, and axe-core
-        finds nothing serious."""
+    def is_quiet(self) -> None:
+        """The page as it is now: nothing complained, nobody else asked, nothing wider than the window."""
         assert self.said == []
         assert self.elsewhere == []
         overflow = self.page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
         assert overflow <= 0, f"the page is {overflow} px wider than the window"
-        found = Axe().run(self.page, options={"resultTypes": ["violations"]}).response["violations"]
-        serious = [
-            f"{one['id']}: {one['help']}: {[node['html'] for node in one['nodes'][:3]]}"
-            for one in found
-            if one["impact"] in ("serious", "critical")
-        ]
-        assert serious == []
+
+    def check(self) -> None:
+        """As `is_quiet`, and axe-core finds nothing serious; that takes a second on a long page, so each state of a
+        page is checked once."""
+        self.is_quiet()
+        if not self.page.evaluate("Boolean(window.axe)"):
+            self.page.evaluate(AXE_SCRIPT)
+        assert self.page.evaluate(SERIOUS, ALIKE) == []
 
 
 @pytest.fixture(scope="package")
@@ -145,6 +153,28 @@ def site(new_database: Callable[[], str], tmp_path_factory: pytest.TempPathFacto
             yield Site(served, program, url, upstream)
 
 
+@pytest.fixture(scope="session")
+def locked(site: Site) -> Iterator[str]:
+    """The address of the same proxy with keys."""
+    with site.program.serving("--config", "hullspeed.yaml", HULLSPEED_API_KEY=KEY, HULLSPEED_ADMIN_KEY=ADMIN) as served:
+        yield served.url
+
+
+@pytest.fixture(scope="session")
+def adrift(site: Site) -> Iterator[str]:
+    """The address of a proxy with a key and without Postgres, that sends comments when a model is slow; any other
+    model of its provider is reached by name."""
+    entries = models(site.upstream.url, "small", "medium", "large")
+    entries.append({"model_name": "any-*", "litellm_params": {**entries[0]["litellm_params"], "model": "openai/any-*"}})
+    (site.program.folder / "adrift.yaml").write_text(
+        yaml.safe_dump({"model_list": entries, "routing": {"keep_alive": 0.05}})
+    )
+    environ = {"DATABASE_URL": "postgresql://127.0.0.1:9/none", "HULLSPEED_API_KEY": ADMIN}
+    environ["HULLSPEED_DATA_DIR"] = str(site.program.folder / "adrift")
+    with site.program.serving("--config", "adrift.yaml", **environ) as served:
+        yield served.url
+
+
 def config(upstream: str) -> dict[str, Any]:
     """Three models of three prices, some routers, texts kept."""
     return {
@@ -163,6 +193,6 @@ async def fill(url: str, calls: int) -> None:
     try:
         await migrate.upgrade(database)
         today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=1)
-        await load(database, url, calls, today)
+        await load(database, url, calls, today, loaders=1)
     finally:
         await database.close()

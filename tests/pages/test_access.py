@@ -10,16 +10,7 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, expect
 
-from tests.pages.conftest import LOOKS, Site, Visitor, visiting
-
-KEY, ADMIN = "hs-test-key-5f1c2a9d7e", "hs-admin-key-b27e90aa41"
-
-
-@pytest.fixture(scope="module")
-def locked(site: Site) -> Iterator[str]:
-    """The address of the same proxy with keys."""
-    with site.program.serving("--config", "hullspeed.yaml", HULLSPEED_API_KEY=KEY, HULLSPEED_ADMIN_KEY=ADMIN) as served:
-        yield served.url
+from tests.pages.conftest import ADMIN, KEY, LOOKS, Site, Visitor, visiting
 
 
 def client(url: str, **headers: str) -> httpx.Client:
@@ -168,7 +159,7 @@ def test_signing_in_with_a_browser(browser: Browser, locked: str, width: int, sc
         page.get_by_label("Admin key").fill(ADMIN)
         page.get_by_role("button", name="Sign in").click()
         expect(page).to_have_title("Overview – Hullspeed")
-        visitor.check()
+        visitor.is_quiet()
         page.get_by_role("button", name="Sign out").click()
         expect(page).to_have_title("Sign in – Hullspeed")
 
@@ -179,7 +170,7 @@ def test_a_page_that_is_not_there(visit: Callable[..., Visitor]) -> None:
 
 
 def test_the_theme_is_kept(visit: Callable[..., Visitor]) -> None:
-    page = visit("/ui/").page
+    page = visit("/ui/try").page
     page.get_by_role("button", name="Light or dark").click()
     assert page.evaluate("document.documentElement.dataset.theme") == "dark"
     page.reload()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from importlib.resources import files
 
 import pytest
@@ -15,3 +16,15 @@ def test_nothing_is_left_open() -> None:
         depth += line.count("{") - line.count("}")
         assert depth >= 0, f"line {number} closes what was not opened"
     assert depth == 0
+
+
+def test_schemes_are_colours_and_nothing_else() -> None:
+    """So a page that is right at one width in one scheme, and at the other in the other, is right in all four."""
+    style = (files("app.pages") / "static" / "style.css").read_text()
+    schemes = re.findall(
+        r"@media \(prefers-color-scheme: \w+\) \{ [^{]+\{([^}]*)\} \}|\[data-theme=\"\w+\"\] \{([^}]*)\}", style
+    )
+    assert len(schemes) == style.count("prefers-color-scheme") + len(re.findall(r"(?<!not\()\[data-theme", style)) == 3
+    for block in schemes:
+        for line in "".join(block).split(";"):
+            assert re.match(r"\s*(--[\w-]+: |color-scheme: |$)", line), line

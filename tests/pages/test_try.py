@@ -10,15 +10,12 @@ from typing import Any
 
 import httpx
 import pytest
-import yaml
 from playwright.sync_api import Browser, Page, expect
 
 from tests.fakes.replies import Answer, Fault, Gate, HttpError, ToolCall
-from tests.pages.conftest import LOOKS, Site, Visitor, visiting
-from tests.serving import models
+from tests.pages.conftest import ADMIN, LOOKS, Site, Visitor, visiting
 
 HOSTILE = "<img src=x onerror=boom()><script>boom()</script>"
-ADMIN = "hs-admin-key-b27e90aa41"
 
 
 @pytest.fixture(autouse=True)
@@ -375,20 +372,6 @@ def test_a_score_that_is_not_kept_is_said(visit: Callable[..., Visitor]) -> None
     page.get_by_role("button", name="Good reply").click()
     expect(page.locator(".tools [role=status]")).to_have_text("The score was not kept (503).")
     expect(page.get_by_role("button", name="Good reply")).to_have_attribute("aria-pressed", "false")
-
-
-@pytest.fixture(scope="module")
-def adrift(site: Site) -> Iterator[str]:
-    """The address of a proxy with a key and without Postgres, that sends comments when a model is slow; any other
-    model of its provider is reached by name."""
-    entries = models(site.upstream.url, "small", "large")
-    entries.append({"model_name": "any-*", "litellm_params": {**entries[0]["litellm_params"], "model": "openai/any-*"}})
-    config = {"model_list": entries, "routing": {"keep_alive": 0.05}}
-    (site.program.folder / "adrift.yaml").write_text(yaml.safe_dump(config))
-    environ = {"DATABASE_URL": "postgresql://127.0.0.1:9/none", "HULLSPEED_API_KEY": ADMIN}
-    environ["HULLSPEED_DATA_DIR"] = str(site.program.folder / "adrift")
-    with site.program.serving("--config", "adrift.yaml", **environ) as served:
-        yield served.url
 
 
 def test_without_postgres_and_with_a_session(browser: Browser, adrift: str, site: Site) -> None:
