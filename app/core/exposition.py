@@ -7,8 +7,10 @@ notice leaves what it had counted when it was last asked; the ledger knows the r
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from fractions import Fraction
 from itertools import accumulate
 
 import msgspec
@@ -17,7 +19,8 @@ from prometheus_client.metrics_core import CounterMetricFamily, HistogramMetricF
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
-_Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
+_Number = float | Fraction
+_Samples = dict[tuple[str, tuple[tuple[str, str], ...]], _Number]
 """By name and labels."""
 
 _LEAST = {"hullspeed_model_available", "process_start_time_seconds"}
@@ -163,7 +166,7 @@ class Sums(Collector):
             metric = Metric(name, family.text, family.type)
             parts = [self._past.get(name, {}), *(live.get(name, {}) for live in self._live.values())]
             for (sample, labels), value in _merge(family, parts):
-                metric.add_sample(sample, dict(labels), value)
+                metric.add_sample(sample, dict(labels), float(value))
             yield metric
 
     def render(self) -> bytes:
@@ -179,9 +182,9 @@ class Sums(Collector):
 
 def _merge(
     family: _Family, parts: Iterable[_Samples]
-) -> Iterator[tuple[tuple[str, tuple[tuple[str, str], ...]], float]]:
+) -> Iterator[tuple[tuple[str, tuple[tuple[str, str], ...]], _Number]]:
     """The samples of all parts, one of each name and labels, in the order in which they first come."""
-    found: dict[tuple[str, tuple[tuple[str, str], ...]], list[float]] = {}
+    found: dict[tuple[str, tuple[tuple[str, str], ...]], list[_Number]] = {}
     for part in parts:
         for key, value in part.items():
             found.setdefault(key, []).append(value)
@@ -189,8 +192,15 @@ def _merge(
         yield key, _rule(family.name, key[0])(values)
 
 
-def _rule(family: str, sample: str) -> Callable[[list[float]], float]:
+def _rule(family: str, sample: str) -> Callable[[list[_Number]], _Number]:
     """How one number is made of several workers'."""
     if family in _LEAST or sample.endswith("_created"):
         return min
-    return max if family in _MOST else sum
+    return max if family in _MOST else _sum
+
+
+def _sum(values: list[_Number]) -> _Number:
+    """Without rounding: that of a sum depends on its order, and a counter that falls by the last bit has been reset, as
+    Prometheus sees it."""
+    finite = all(math.isfinite(value) for value in values)
+    return sum((Fraction(value) for value in values), Fraction()) if finite else math.fsum(values)

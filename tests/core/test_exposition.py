@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, Gauge, Histogram
@@ -115,3 +117,19 @@ def test_labels_survive_the_way() -> None:
     metrics.registry = registry
     sums.take(0, metrics.snapshot())
     assert numbers(sums.render()) == numbers(metrics.render())
+
+
+def test_a_sum_does_not_fall_by_its_last_bit() -> None:
+    # 0.1 + 0.2 + 0.3 is 0.6000000000000001 in one order and 0.6 in the other.
+    sums, pages = Sums(), []
+    for worker, seconds in enumerate((0.3, 0.2, 0.1)):
+        metrics = Metrics()
+        metrics.observe(call(latency=seconds))
+        sums.take(worker, metrics.snapshot())
+    for gone in (2, 1, 0):
+        pages.append(sums.render())
+        sums.retire(gone)
+    pages.append(sums.render())
+    for before, after in pairwise(pages):
+        assert falls(before, after) == []
+        assert falls(after, before) == []
