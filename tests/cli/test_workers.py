@@ -193,6 +193,8 @@ def test_two_replicas_with_two_workers_on_one_fresh_postgres(
         )
         for served in started:
             assert many(served.url) == [200] * MANY
+    for folder in data:
+        program.run("ledger", "drain", HULLSPEED_DATA_DIR=folder)
     assert rows(program) == 2 * MANY
     with psycopg.connect(program.environment["DATABASE_URL"]) as connection:
         versions = connection.execute("SELECT count(*) FROM alembic_version").fetchone()

@@ -7,7 +7,7 @@ import re
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import quote
@@ -102,6 +102,7 @@ def save(site: Site, suite: Suite) -> None:
 
 async def another_run(database: Database) -> str:
     """One of other items, finished."""
+    await library.save(database, replace(odd_suite(), name="another"), replace=True)
     run = await runs.create_run(database, suite="another", suite_digest="d" * 64, spec={"routers": ["cheapest"]})
     await runs.finish_run(database, run.id, "done", {"headline": "It is another one.", "routers": []})
     return run.id
