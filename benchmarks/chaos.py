@@ -43,10 +43,11 @@ from app.core.config import load_config
 from app.core.settings import Settings
 from app.gateway.direct import DirectUpstream
 from app.gateway.litellm import LitellmUpstream
-from app.main import Proxy, bind, serving
+from app.main import Proxy
 from app.mock.plan import Chaos, Dice
 from app.mock.replies import FaultKind
 from app.mock.server import Mock
+from app.serving import bind, serving
 from app.store import migrate
 from app.store.database import Database
 from app.store.embedded import EmbeddedServer

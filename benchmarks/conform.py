@@ -35,8 +35,8 @@ from app.conform.client import Base
 from app.conform.gateways import GATEWAYS, KEY, print_config
 from app.conform.run import Result, run, select, unseen
 from app.conform.stand import Stand
-from app.main import bind
 from app.mock.server import Mock
+from app.serving import bind
 from benchmarks.installed import litellm_proxy
 
 START_SECONDS = 120.0

@@ -32,7 +32,8 @@ from app.bench.suite import Suite
 from app.cli.options import run_async
 from app.core.config import Config
 from app.core.settings import Settings
-from app.main import Proxy, bind, serving
+from app.main import Proxy
+from app.serving import bind, serving
 from app.store import migrate
 from app.store.database import Database
 from benchmarks.replay import data

@@ -18,7 +18,8 @@ from app.core.settings import Settings
 from app.gateway.catalog import Catalog
 from app.gateway.embedders import Cache
 from app.gateway.upstream import Upstream
-from app.main import Proxy, bind, serving
+from app.main import Proxy
+from app.serving import bind, serving
 from app.store.database import Database
 from app.store.queries.calls import CallFilter, LoggedCall, get_call, list_calls
 from routers import Router

@@ -93,7 +93,7 @@ class Aside:
         """Start a command that outlives this process, in a session of its own, and give its id. What it says on
         standard error goes to the file `said`, what it shows nowhere. Blocks for some milliseconds."""
         with said.open("ab") as file:
-            process = subprocess.Popen(  # noqa: S603 – as above  # noqa: S603 – this program, without a shell
+            process = subprocess.Popen(  # noqa: S603 – as above
                 command(arguments),
                 env=self.environment(),
                 stdin=subprocess.DEVNULL,
@@ -109,7 +109,8 @@ class Aside:
 
 def command(arguments: Sequence[str]) -> list[str]:
     """This program with arguments, whichever Python runs it."""
-    return [sys.executable, "-m", "app", *arguments]
+    # -P: where it is run from there may be another package that is called `app`.
+    return [sys.executable, "-P", "-m", "app", *arguments]
 
 
 def shell(arguments: Sequence[str]) -> str:

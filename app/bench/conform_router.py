@@ -133,7 +133,8 @@ def conform(text: str, suite: Suite, *, timeout: float = TIMEOUT) -> Conformance
 
 def _run(folder: Path, seed: str, timeout: float) -> dict[str, Any]:
     """What a new process writes down; `seed`: of Python's own hashes, which a decision must not depend on."""
-    command = [sys.executable, "-m", "app.bench.conform_child", str(folder), seed]
+    # -P: where it is run from there may be another package that is called `app`.
+    command = [sys.executable, "-P", "-m", "app.bench.conform_child", str(folder), seed]
     environment = os.environ | {
         "PYTHONHASHSEED": seed,
         "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),

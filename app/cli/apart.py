@@ -19,7 +19,8 @@ from app.core.errors import ConfigError
 from app.core.logs import configure_logging
 from app.core.settings import Settings
 from app.gateway.recorded import RecordedUpstream
-from app.main import Proxy, bind, serving
+from app.main import Proxy
+from app.serving import bind, serving
 from routers import Router
 
 WORTH_IT = 2000

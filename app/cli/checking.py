@@ -138,7 +138,7 @@ async def _address(settings: Settings) -> Literal["free", "a proxy serves here",
     import httpx
 
     from app.core.errors import ConfigError
-    from app.main import bind
+    from app.serving import bind
 
     try:
         bind(settings.host, settings.port).close()

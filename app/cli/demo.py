@@ -44,7 +44,8 @@ async def _demo(*, stay: bool, port: int, output: Path | None, data_dir: Path | 
     from app.core.logs import configure_logging
     from app.core.settings import load_settings
     from app.gateway.simulated import SimulatedUpstream, simulated_catalog
-    from app.main import Proxy, serving
+    from app.main import Proxy
+    from app.serving import serving
 
     settings = load_settings(data_dir=data_dir, host="127.0.0.1", port=port)
     configure_logging("warning", settings.log_format)
@@ -85,7 +86,7 @@ async def _demo(*, stay: bool, port: int, output: Path | None, data_dir: Path | 
 def _bind_near(port: int, console: Console) -> socket.socket:
     """The port asked for, or any free one where it is taken, saying so."""
     from app.core.errors import ConfigError
-    from app.main import bind, url_of
+    from app.serving import bind, url_of
 
     try:
         return bind("127.0.0.1", port)

@@ -236,7 +236,8 @@ async def _asked_proxy(
     from app.cli.replay import check_judges
     from app.core.config import Config, load_config
     from app.core.errors import ConfigError
-    from app.main import Proxy, bind, serving
+    from app.main import Proxy
+    from app.serving import bind, serving
 
     models = models_of(plan)
     if url is not None:

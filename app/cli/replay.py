@@ -30,7 +30,8 @@ from app.core.errors import ConfigError
 from app.core.logs import configure_logging
 from app.core.settings import Settings, load_settings
 from app.gateway.embedders import Cache
-from app.main import Proxy, bind, serving
+from app.main import Proxy
+from app.serving import bind, serving
 from app.store import runs
 from app.store.database import Database
 from app.store.runs import RunRow

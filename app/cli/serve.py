@@ -41,8 +41,8 @@ def serve(
     _start_swiftly()
     from app.core.logs import configure_logging
     from app.core.settings import load_settings, unknown_variables
-    from app.main import bind
-    from app.main import serve as run
+    from app.serving import bind
+    from app.serving import serve as run
 
     settings = load_settings(config=config, host=host, port=port, data_dir=data_dir, workers=workers)
     configure_logging(settings.log_level, settings.log_format)
@@ -76,8 +76,8 @@ def _supervise(settings: Settings, proxy: Proxy, make: Make) -> int:
     """Have several processes serve; gives the exit code. `proxy` is what each of them will be like."""
     from app.core.shared import Shared
     from app.core.workers import Supervisor
-    from app.main import bind_all, url_of
-    from app.main import serve as run
+    from app.serving import bind_all, url_of
+    from app.serving import serve as run
 
     shared = Shared(settings.workers)
     sockets = bind_all(settings.host, settings.port, settings.workers)

@@ -80,17 +80,25 @@ async def upgrade(database: Database) -> None:
 async def upgrade_apart(database: Database) -> None:
     """As `upgrade`, by another process where there is something to do. Raises as it does."""
     if not _is_head(database, await current(database)):
-        await asyncio.to_thread(_run_apart, database.address.url)
+        await _run_apart(database.address.url)
 
 
-def _run_apart(url: str) -> None:
-    # Not as an argument, which everybody on the machine can read.
-    command = [sys.executable, "-m", "app.store.migrate"]
-    done = subprocess.run(command, input=url, text=True, capture_output=True, check=False)  # noqa: S603 -- of ours
-    if done.returncode == _AWAY:
-        raise StoreUnavailable(done.stderr.strip(), retry_after=5.0)
-    if done.returncode:
-        raise ConfigError(done.stderr.strip() or f"the tables cannot be migrated: exit code {done.returncode}")
+async def _run_apart(url: str) -> None:
+    # -P: where this one is run from there may be another package that is called `app`.
+    command = [sys.executable, "-P", "-m", "app.store.migrate"]
+    process = await asyncio.create_subprocess_exec(*command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    try:
+        # Not as an argument, which everybody on the machine can read.
+        said, _ = await process.communicate(url.encode())
+    except asyncio.CancelledError:
+        # It may be waiting for another replica's; what it has done so far is rolled back.
+        process.kill()
+        await process.wait()
+        raise
+    if process.returncode == _AWAY:
+        raise StoreUnavailable(said.decode(), retry_after=5.0)
+    if process.returncode:
+        raise ConfigError(said.decode() or f"the tables cannot be migrated: exit code {process.returncode}")
 
 
 def _is_head(database: Database, version: str | None) -> bool:
@@ -138,11 +146,11 @@ async def _migrate(url: str) -> None:
 
 
 def main() -> int:
-    """Migrate the database whose URL stands on standard input; gives the exit code."""
+    """Migrate the database whose URL stands on standard input; gives the exit code, and says why on standard output."""
     try:
         asyncio.run(_migrate(sys.stdin.read()))
     except HullspeedError as error:
-        sys.stderr.write(error.message)
+        sys.stdout.write(error.message)
         return _AWAY if isinstance(error, StoreUnavailable) else 1
     return 0
 

@@ -68,6 +68,9 @@ class Sessions:
                 await connection.execute(b"SELECT 1")
             except psycopg.Error:
                 await connection.close()
+            except BaseException:
+                await connection.close()
+                raise
             else:
                 return connection
         connection = await psycopg.AsyncConnection.connect(**self._arguments, autocommit=True)

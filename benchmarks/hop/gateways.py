@@ -82,7 +82,7 @@ def hullspeed(name: str, tree: Path, postgres: Postgres) -> Gateway:
     def prepare() -> None:
         # What is imported is compiled too, so that no start is slower for being the first.
         environ = environment({"PYTHONPATH": str(tree)})
-        for command in (("-m", "compileall", "-q", "app", "routers"), ("-c", "import app.main, app.cli.serve")):
+        for command in (("-m", "compileall", "-q", "app", "routers"), ("-c", "import app.serving, app.cli.serve")):
             subprocess.run((sys.executable, *command), cwd=tree, env=environ, check=True)
 
     def launch(place: Place) -> Launch:

@@ -19,7 +19,7 @@ from pathlib import Path
 import psutil  # type: ignore[import-untyped]
 
 from app.core.errors import ConfigError
-from app.main import bind
+from app.serving import bind
 
 PACKAGES = {"nginx": "nginx-light", "wrk": "wrk", "taskset": "util-linux"}
 """Programs and the Debian packages they come in."""

@@ -70,6 +70,12 @@ class Visitor:
     elsewhere: list[str] = field(default_factory=list)
     """Addresses asked that are not the site's."""
 
+    def sign_in(self, path: str, key: str = ADMIN) -> None:
+        """Go to a page by way of the form that asks for the key."""
+        self.page.goto(path)
+        self.page.get_by_label("Admin key").fill(key)
+        self.page.get_by_role("button", name="Sign in").click()
+
     def is_quiet(self) -> None:
         """The page as it is now: nothing complained, nobody else asked, nothing wider than the window."""
         assert self.said == []

@@ -235,10 +235,10 @@ def test_the_first_call(browser: Browser, tmp_path: Path, new_database: Callable
         visiting(browser, url) as visitor,
     ):
         page = visitor.page
-        page.goto("/ui/")
-        if key is not None:
-            page.get_by_label("Admin key").fill(key)
-            page.get_by_role("button", name="Sign in").click()
+        if key is None:
+            page.goto("/ui/")
+        else:
+            visitor.sign_in("/ui/", key)
         expect(page.get_by_role("heading", name="Make the first call")).to_be_visible()
         expect(page.get_by_role("status").filter(has_text="Waiting for the first call")).to_be_visible()
         visitor.check()
@@ -267,9 +267,7 @@ def test_without_postgres(browser: Browser, adrift: str) -> None:
         assert http.post("/v1/chat/completions", json=body, headers=headers).status_code == 200
     with visiting(browser, adrift) as visitor:
         page = visitor.page
-        page.goto("/ui/")
-        page.get_by_label("Admin key").fill(ADMIN)
-        page.get_by_role("button", name="Sign in").click()
+        visitor.sign_in("/ui/")
         expect(page.locator("#health")).to_contain_text("All 3 models are up")
         expect(page.locator("#problems")).to_contain_text("Calls are served all the same")
         expect(page.get_by_role("region", name="Ledger and configuration")).to_contain_text(re.compile("[1-9] rows? "))

@@ -13,7 +13,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.fakes.replies import Answer, Fault, Gate, HttpError, ToolCall
-from tests.pages.conftest import ADMIN, LOOKS, Site, Visitor, visiting
+from tests.pages.conftest import LOOKS, Site, Visitor, visiting
 
 HOSTILE = "<img src=x onerror=boom()><script>boom()</script>"
 
@@ -377,9 +377,7 @@ def test_a_score_that_is_not_kept_is_said(visit: Callable[..., Visitor]) -> None
 def test_without_postgres_and_with_a_session(browser: Browser, adrift: str, site: Site) -> None:
     with visiting(browser, adrift) as visitor:
         page = visitor.page
-        page.goto("/ui/try?model=any-thing")
-        page.get_by_label("Admin key").fill(ADMIN)
-        page.get_by_role("button", name="Sign in").click()
+        visitor.sign_in("/ui/try?model=any-thing")
         expect(page.get_by_label("Its name")).to_have_value("any-thing")
         gate = Gate()
         site.upstream.next(Answer(text="at last", gate=gate))

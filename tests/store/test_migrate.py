@@ -133,11 +133,48 @@ async def test_another_process_migrates(new_database: Callable[[], str], tmp_pat
         await database.close()
 
 
-def test_another_process_that_cannot_migrate_says_why() -> None:
-    with pytest.raises(StoreUnavailable, match=r"Postgres at 127\.0\.0\.1:1 does not answer"):
-        migrate._run_apart("postgresql://user@127.0.0.1:1/data")
-    with pytest.raises(ConfigError, match="begins with mysql"):
-        migrate._run_apart("mysql://user@127.0.0.1:1/data")
+async def test_another_process_that_cannot_migrate_says_why() -> None:
+    with pytest.raises(StoreUnavailable, match=r"^Postgres at 127\.0\.0\.1:1 does not answer"):
+        await migrate._run_apart("postgresql://user@127.0.0.1:1/data")
+    with pytest.raises(ConfigError, match=r"^DATABASE_URL begins with mysql"):
+        await migrate._run_apart("mysql://user@127.0.0.1:1/data")
+
+
+async def test_another_package_of_the_same_name_is_not_taken_for_this_one(
+    new_database: Callable[[], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where somebody serves from the folder of a project of their own."""
+    (tmp_path / "app").mkdir()
+    (tmp_path / "app" / "__init__.py").write_text("raise SystemExit('this is not Hullspeed')")
+    monkeypatch.chdir(tmp_path)
+    database = Database(new_database(), tmp_path)
+    await database.open()
+    try:
+        await migrate.upgrade_apart(database)
+        assert await migrate.current(database) == migrate.head()
+    finally:
+        await database.close()
+
+
+async def test_another_process_that_is_given_up_ends(new_database: Callable[[], str], tmp_path: Path) -> None:
+    """It would wait for whoever migrates for as long as that takes, and this process for it."""
+    database = Database(new_database(), tmp_path)
+    await database.open()
+    try:
+        async with database.session() as connection:
+            await connection.execute(b"SELECT pg_advisory_xact_lock(%s)", (migrate._LOCK,))
+            giving_up = asyncio.create_task(migrate.upgrade_apart(database))
+            waiting = b"SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+            while await (await connection.execute(waiting)).fetchone() == (0,):
+                await asyncio.sleep(0.05)
+            giving_up.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await giving_up
+            while await (await connection.execute(waiting)).fetchone() != (0,):
+                await asyncio.sleep(0.05)
+        assert await migrate.current(database) is None
+    finally:
+        await database.close()
 
 
 async def test_the_migrated_schema_is_the_one_in_tables(database: Database) -> None:
