@@ -24,6 +24,9 @@ log = logging.getLogger("hullspeed.server")
 
 MOST_BYTES = 1 << 20
 """Of a body that is taken the short way; a larger one is read under flow control."""
+MOST_HEAD_BYTES = 512 << 10
+"""Of a request's line and headers, or a client that never ends them would fill the memory. Above what is read at once:
+the head and all of a body may come together."""
 
 
 class State(ServerState):
@@ -54,6 +57,15 @@ class CallProtocol(HttpToolsProtocol):
         self._state = cast("State", server_state)
         self._default_headers: list[tuple[bytes, bytes]] | None = None
         self._default_lines = b""
+        self._in_head = False
+        self._head_bytes = 0
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self._in_head:
+            self._head_bytes += len(data)
+            if self._head_bytes > MOST_HEAD_BYTES and not self.transport.is_closing():
+                self._refuse(f"The headers have more than {MOST_HEAD_BYTES >> 10} KiB.")
 
     # What the parser says.
 
@@ -62,8 +74,10 @@ class CallProtocol(HttpToolsProtocol):
         self.url = b""
         self.expect_100_continue = False
         self.headers = []
+        self._in_head, self._head_bytes = True, 0
 
     def on_headers_complete(self) -> None:
+        self._in_head = False
         endpoint = self._find(self.url) if self.parser.get_method() == b"POST" else None
         if endpoint is None or not self._is_plain():
             url, headers, waits = self.url, self.headers, self.expect_100_continue
@@ -119,12 +133,15 @@ class CallProtocol(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:
         """uvicorn's own reply to what is no HTTP, in the form of all other errors."""
+        self._refuse(f"{msg.rstrip('.')}: send HTTP/1.1.")
+
+    def _refuse(self, message: str) -> None:
         before: RequestResponseCycle | None = self.cycle
         if before is not None and not before.response_complete and not self._is_cut_short(before):
             # Another reply is on its way, and nothing may be written into it.
             self.transport.close()
             return
-        body = InvalidRequest(f"{msg.rstrip('.')}: send HTTP/1.1.").envelope()
+        body = InvalidRequest(message).envelope()
         lines = "".join(f"{name}: {value}\r\n" for name, value in new_ids().items())
         head = STATUS_LINE[400] + self.default_lines() + lines.encode() + b"content-type: application/json\r\n"
         self.transport.write(head + b"content-length: %d\r\nconnection: close\r\n\r\n" % len(body) + body)
