@@ -12,6 +12,7 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any, cast
 
+import httptools
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
@@ -61,11 +62,49 @@ class CallProtocol(HttpToolsProtocol):
         self._head_bytes = 0
 
     def data_received(self, data: bytes) -> None:
-        super().data_received(data)
+        self._unset_keepalive_if_required()
+        rest = data
+        try:
+            while rest:
+                rest = self._feed(rest)
+        except httptools.HttpParserError:
+            self.logger.warning("Invalid HTTP request received.")
+            self.send_400_response("Invalid HTTP request received.")
         if self._in_head:
             self._head_bytes += len(data)
             if self._head_bytes > MOST_HEAD_BYTES and not self.transport.is_closing():
                 self._refuse(f"The headers have more than {MOST_HEAD_BYTES >> 10} KiB.")
+
+    def _feed(self, data: bytes) -> bytes:
+        """Give the parser `data`; what it has left over.
+
+        It stops behind the head of a request that would like another protocol, as Java's client does in each. Nothing
+        else is spoken here, and such a request is served as it is (RFC 9110, 7.8). What follows would be that protocol
+        to the parser, so another one reads the body.
+        """
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            self._read_on()
+            return data[upgrade.args[0] :]
+        return b""
+
+    def _read_on(self) -> None:
+        framing = b"".join([b"%b: %b\r\n" % pair for pair in self._framing()])
+        behind = _Behind(self)
+        self.parser = httptools.HttpRequestParser(behind)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+        if framing:
+            self.parser.feed_data(b"POST / HTTP/1.1\r\n" + framing + b"\r\n")
+        behind.tells = True
+
+    def _framing(self) -> list[tuple[bytes, bytes]]:
+        """What says where the body of the request ends; nothing where it has none."""
+        named = [pair for pair in self.headers if pair[0] in (b"content-length", b"transfer-encoding")]
+        return [pair for pair in named if pair != (b"content-length", b"0")]
+
+    def _should_upgrade(self) -> bool:
+        return False
 
     # What the parser says.
 
@@ -119,6 +158,8 @@ class CallProtocol(HttpToolsProtocol):
             super().on_body(body)
 
     def on_message_complete(self) -> None:
+        if self.parser.should_upgrade() and self._framing():
+            return  # Its body is still to come.
         cycle: object = self.cycle
         if type(cycle) is Exchange:
             cycle.has_come()
@@ -201,6 +242,33 @@ class CallProtocol(HttpToolsProtocol):
             self._default_headers = current
             self._default_lines = b"".join([b"%b: %b\r\n" % pair for pair in current])
         return self._default_lines
+
+
+class _Behind:
+    """Listens in a protocol's place to a parser that reads on behind a head which another one has told already."""
+
+    def __init__(self, protocol: CallProtocol) -> None:
+        self.tells = False
+        """The head that is repeated to the parser is over."""
+        self._protocol = protocol
+        self.on_body = protocol.on_body
+        self.on_message_complete = protocol.on_message_complete
+
+    def on_message_begin(self) -> None:
+        if self.tells:
+            self._protocol.on_message_begin()
+
+    def on_url(self, url: bytes) -> None:
+        if self.tells:
+            self._protocol.on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self.tells:
+            self._protocol.on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        if self.tells:
+            self._protocol.on_headers_complete()
 
 
 class _Nobody:

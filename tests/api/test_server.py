@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import json
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 
-from app.api.server import MOST_BYTES, CallProtocol
+from app.api.server import MOST_BYTES, MOST_HEAD_BYTES, CallProtocol
 from app.gateway.http1 import Connection
 from tests.fakes.openai_server import FakeOpenAI
 from tests.fakes.replies import Answer, Gate
@@ -45,8 +46,10 @@ class Wire:
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader, self.writer = reader, writer
+        self.sent = 0
 
     def send(self, data: bytes) -> None:
+        self.sent += len(data)
         self.writer.write(data)
 
     async def reply(self) -> tuple[int, dict[str, str], bytes]:
@@ -209,6 +212,35 @@ async def test_what_is_no_request_is_refused_and_the_connection_closed(
     assert (await wire.reader.readuntil(b"\r\n")).startswith(b"HTTP/1.1 400 ")
     await wire.reader.read()
     assert openai_server.chats == []
+
+
+JAVAS = ("connection: Upgrade, HTTP2-Settings", "upgrade: h2c", "http2-settings: AAEAAEAAAAIAAAABAAMAAABk")
+"""What java.net.http's client adds to every request without TLS."""
+
+
+@pytest.mark.parametrize("step", [1, 100_000])
+@pytest.mark.parametrize("make", [request, chunked])
+async def test_an_upgrade_is_ignored_and_the_body_read(wire: Wire, make: Callable[..., bytes], step: int) -> None:
+    data = make(body(), *JAVAS) + make(body(stream=True), *JAVAS) + request(body())
+    for start in range(0, len(data), step):
+        wire.send(data[start : start + step])
+        await asyncio.sleep(0)
+    replies = [await wire.reply() for _ in range(3)]
+    assert [status for status, _, _ in replies] == [200, 200, 200]
+    assert b"data: [DONE]" in replies[1][2]
+
+
+async def test_headers_without_an_end_are_refused(wire: Wire) -> None:
+    wire.send(b"GET /healthz HTTP/1.1\r\nhost: x\r\nx-much: ")
+    reply = asyncio.ensure_future(wire.reader.readuntil(b"\r\n"))
+    # It would be taken for ever.
+    with contextlib.suppress(ConnectionError):
+        while not reply.done() and wire.sent < 64 * MOST_HEAD_BYTES:
+            wire.send(b"x" * 65536)
+            await wire.writer.drain()
+            await asyncio.sleep(0)
+    assert wire.sent < 64 * MOST_HEAD_BYTES
+    assert (await reply).startswith(b"HTTP/1.1 400 ")
 
 
 async def test_the_same_path_with_a_query_and_another_method(wire: Wire) -> None:
