@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 # "hullspee" in ASCII: the advisory lock all replicas take before they touch the schema.
 _LOCK = 0x68756C6C73706565
-
+_ASK_AGAIN_SECONDS = 0.2
 
 _AWAY = 3
 """Exit code of a process that was to migrate and could not reach Postgres."""
@@ -70,11 +70,23 @@ async def upgrade(database: Database) -> None:
 
     async with database.begin() as connection:
         raw = await driver(connection)
-        # Held until the transaction ends; a replica may wait here for longer than a statement normally may take.
         await raw.execute(b"SET LOCAL statement_timeout = 0")
-        await raw.execute(b"SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
+        await _take_turn(raw)
         if not _is_head(database, await _version(raw)):
             await connection.run_sync(_upgrade)
+
+
+async def _take_turn(connection: Connection) -> None:
+    """Hold the lock until the transaction ends.
+
+    It is asked for again and again rather than waited for: Postgres does not notice that somebody who waits for a lock
+    has gone, and would keep its connection until the lock is free.
+    """
+    while True:
+        taken = await (await connection.execute(b"SELECT pg_try_advisory_xact_lock(%s)", (_LOCK,))).fetchone()
+        if taken == (True,):
+            return
+        await asyncio.sleep(_ASK_AGAIN_SECONDS)
 
 
 async def upgrade_apart(database: Database) -> None:

@@ -164,13 +164,16 @@ async def test_another_process_that_is_given_up_ends(new_database: Callable[[], 
         async with database.session() as connection:
             await connection.execute(b"SELECT pg_advisory_xact_lock(%s)", (migrate._LOCK,))
             giving_up = asyncio.create_task(migrate.upgrade_apart(database))
-            waiting = b"SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
-            while await (await connection.execute(waiting)).fetchone() == (0,):
+            waiting = (
+                "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() "
+                "AND query LIKE 'SELECT pg_try_advisory_xact_lock%'"
+            )
+            while not await rows(database, waiting):
                 await asyncio.sleep(0.05)
             giving_up.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await giving_up
-            while await (await connection.execute(waiting)).fetchone() != (0,):
+            while await rows(database, waiting):
                 await asyncio.sleep(0.05)
         assert await migrate.current(database) is None
     finally:
