@@ -22,6 +22,7 @@ import aiohappyeyeballs
 import httptools
 
 CONNECT_SECONDS = 10.0
+NO_CONNECTION = f"no connection within {CONNECT_SECONDS:g} s"
 IDLE_SECONDS = 15.0
 """A connection unused for longer is closed: the server may be about to do so."""
 DNS_SECONDS = 60.0
@@ -536,34 +537,43 @@ class Pool:
     async def _connect(self, origin: Origin, deadline: float | None) -> Connection:
         loop = asyncio.get_running_loop()
         due = loop.time() + CONNECT_SECONDS
-        async with asyncio.timeout_at(due if deadline is None else min(due, deadline)):
-            infos = await self._resolve(origin, loop)
-            try:
-                sock = await aiohappyeyeballs.start_connection(infos, happy_eyeballs_delay=0.25, interleave=1)
-            except OSError as error:
-                self._addresses.pop(origin[:2], None)
-                raise Unreachable(f"connection failed ({error.strerror or type(error).__name__})") from None
-            try:
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                _, connection = await loop.create_connection(
-                    lambda: Connection(origin, self, loop),
-                    sock=sock,
-                    ssl=self._context() if origin.tls else None,
-                    server_hostname=origin.host if origin.tls else None,
-                )
-            except (ssl.CertificateError, ssl.SSLError) as error:
-                sock.close()
-                what = "certificate" if isinstance(error, ssl.CertificateError) else "handshake"
-                raise Unreachable(f"its TLS {what} is not accepted") from None
-            except OSError as error:
-                sock.close()
-                raise Unreachable(f"connection failed ({error.strerror or type(error).__name__})") from None
-            except BaseException:
-                sock.close()
+        try:
+            async with asyncio.timeout_at(due if deadline is None else min(due, deadline)):
+                connection = await self._open(origin, loop)
+        except TimeoutError:
+            if deadline is not None and deadline <= due:
                 raise
+            raise Unreachable(NO_CONNECTION) from None
         self._all.add(connection)
         if self._sweeper is None and not self._closed:
             self._sweeper = loop.call_later(SWEEP_SECONDS, self._sweep)
+        return connection
+
+    async def _open(self, origin: Origin, loop: asyncio.AbstractEventLoop) -> Connection:
+        infos = await self._resolve(origin, loop)
+        try:
+            sock = await aiohappyeyeballs.start_connection(infos, happy_eyeballs_delay=0.25, interleave=1)
+        except OSError as error:
+            self._addresses.pop(origin[:2], None)
+            raise Unreachable(f"connection failed ({error.strerror or type(error).__name__})") from None
+        try:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            _, connection = await loop.create_connection(
+                lambda: Connection(origin, self, loop),
+                sock=sock,
+                ssl=self._context() if origin.tls else None,
+                server_hostname=origin.host if origin.tls else None,
+            )
+        except (ssl.CertificateError, ssl.SSLError) as error:
+            sock.close()
+            what = "certificate" if isinstance(error, ssl.CertificateError) else "handshake"
+            raise Unreachable(f"its TLS {what} is not accepted") from None
+        except OSError as error:
+            sock.close()
+            raise Unreachable(f"connection failed ({error.strerror or type(error).__name__})") from None
+        except BaseException:
+            sock.close()
+            raise
         return connection
 
     async def _resolve(

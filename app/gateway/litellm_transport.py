@@ -17,7 +17,7 @@ import aiohttp
 import httpx
 
 from app.gateway.direct import MAX_REPLY_BYTES, too_large
-from app.gateway.http1 import CONNECT_SECONDS
+from app.gateway.http1 import CONNECT_SECONDS, NO_CONNECTION
 from app.gateway.litellm_wire import Wire
 from app.gateway.upstream import UpstreamError, broken_reply, timed_out, unreachable
 
@@ -139,6 +139,8 @@ def _tell_when_sent(transport: Any) -> None:
 
 
 def _not_opened(wire: Wire, error: Exception) -> UpstreamError:
+    if isinstance(error, httpx.ConnectTimeout):
+        return unreachable(wire.request.model, NO_CONNECTION)
     if isinstance(error, httpx.TimeoutException | TimeoutError):
         return timed_out(wire.request.model, wire.request.timeout)
     return unreachable(wire.request.model, _reason(error))

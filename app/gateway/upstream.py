@@ -323,13 +323,18 @@ def saturated(model: Model, seconds: float) -> UpstreamError:
 
 
 def timed_out(model: Model, seconds: float) -> UpstreamError:
-    """Nothing came in time."""
+    """Nothing came in time.
+
+    Another model may still answer, but this one is not asked again: the limit says how long it may keep a client
+    waiting, and what it was asked may go on and be billed.
+    """
     return UpstreamError(
         f"Model `{model.name}` did not answer within {seconds:g} s.",
         status=504,
         type="timeout_error",
         code="upstream_timeout",
         outcome="timeout",
+        retry=False,
     )
 
 

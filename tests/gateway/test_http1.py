@@ -8,7 +8,7 @@ import socket
 import ssl
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -461,6 +461,22 @@ async def test_nobody_listens(pool: Pool) -> None:
         await pool.post(Origin("127.0.0.1", port, False), HEAD, BODY, most=MOST)
     with pytest.raises(Unreachable, match="does not resolve"):
         await pool.post(Origin("nowhere.invalid", 80, False), HEAD, BODY, most=MOST)
+
+
+async def test_nobody_accepts(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.gateway.http1.CONNECT_SECONDS", 0.2)
+    loop = asyncio.get_running_loop()
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as sock, ExitStack() as waiting:
+        # Linux leaves whoever comes after these without an answer.
+        for _ in range(2):
+            one = waiting.enter_context(socket.socket())
+            one.setblocking(False)
+            one.connect_ex(sock.getsockname())
+        origin = Origin("127.0.0.1", sock.getsockname()[1], False)
+        with pytest.raises(Unreachable, match=r"^no connection within 10 s$"):
+            await pool.post(origin, HEAD, BODY, most=MOST, deadline=loop.time() + 60)
+        with pytest.raises(TimeoutError):
+            await pool.post(origin, HEAD, BODY, most=MOST, deadline=loop.time() + 0.1)
 
 
 @pytest.fixture(scope="module")

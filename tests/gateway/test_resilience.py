@@ -90,6 +90,39 @@ async def test_what_waiting_does_not_help_is_not_retried(
     assert len(openai_server.chats) == 1
 
 
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("provider", ["openai", "anthropic"])
+async def test_a_model_that_was_too_slow_is_not_asked_again_and_another_may_answer(
+    start_proxy: StartProxy, provider: str, stream: bool
+) -> None:
+    async with Mock() as mock:
+        mock.on("slow", Fault("stall"))
+        url = f"http://127.0.0.1:{await mock.listen()}" + ("/v1" if provider == "openai" else "")
+        params = {"api_base": url, "api_key": "k", "timeout": 0.5}
+        entries = [
+            {
+                "model_name": name,
+                "litellm_params": {
+                    "model": f"{provider}/{name}",
+                    "input_cost_per_token": cost,
+                    "output_cost_per_token": cost,
+                    **params,
+                },
+            }
+            for name, cost in (("slow", 1e-6), ("quick", 1e-5))
+        ]
+        proxy = await start_proxy({"model_list": entries, "routing": {"retries": 2}})
+        # litellm loads what this provider needs with the first call, which may take longer than the limit.
+        await proxy.chat("quick", stream=stream, max_tokens=5)
+        asked = len(mock.chats)
+        reply = await proxy.chat("slow", stream=stream, max_tokens=5)
+        assert (reply.status_code, reply.json()["error"]["code"]) == (504, "upstream_timeout")
+        assert len(mock.chats) == asked + 1
+        reply = await proxy.chat("auto/cheapest", stream=stream, max_tokens=5)
+        assert (reply.status_code, reply.headers["x-hullspeed-model"]) == (200, "quick")
+        assert len(mock.chats) == asked + 3
+
+
 async def test_retry_after_is_waited_for(start_proxy: StartProxy, openai_server: FakeOpenAI) -> None:
     openai_server.next(rate_limited(retry_after=None, retry_after_ms="600"))
     proxy = await start_proxy({"model_list": models(openai_server.url, "a"), "routing": {"retries": 2}})

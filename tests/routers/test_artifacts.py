@@ -163,7 +163,11 @@ def test_pickled_content_is_refused_and_runs_nothing(folder: Path, tmp_path: Pat
     assert mark.exists()
 
 
-@pytest.mark.parametrize("raw", [b"", b"PK\x03\x04 broken", b"\x93NUMPY", npz(), npz(idf=b"junk")])
+@pytest.mark.parametrize(
+    "raw",
+    [b"", b"PK\x03\x04 broken", b"\x93NUMPY", npz(), npz(idf=b"junk")],
+    ids=["empty", "broken zip", "npy", "empty zip", "zip of junk"],
+)
 def test_broken_arrays_are_refused(folder: Path, raw: bytes) -> None:
     put(folder, "arrays.npz", raw)
     with pytest.raises(ArtifactError, match=r"arrays\.npz"):
