@@ -169,7 +169,7 @@ async def test_routers_are_made_again_where_their_artifact_changed(
     proxy = await start_proxy({"model_list": models(openai_server.url, "a", "b"), "routing": {"routers": routers}})
 
     def serving() -> dict[str, Any]:
-        return {name: entry.router for name, entry in proxy.proxy.decider.entries.items()}
+        return {name: entry.router() for name, entry in proxy.proxy.decider.entries.items()}
 
     before = serving()
     routers["even"]["tradeoff"] = 0.9

@@ -183,7 +183,7 @@ def _model(model: Model, routed: bool) -> CheckedModel:
 def _router(proxy: Proxy, entry: RouterEntry) -> CheckedRouter:
     from app.gateway.entries import artifact_folder
 
-    router, wanted = entry.router, proxy.config.routing.routers.get(entry.name)
+    router, wanted = entry.router(), proxy.config.routing.routers.get(entry.name)
     folder = None if wanted is None else artifact_folder(wanted, proxy.config.source)
     return CheckedRouter(
         name=entry.name,

@@ -101,7 +101,7 @@ def build(names: list[str], config: Config | None) -> dict[str, Router]:
             if spec.artifact is not None:
                 built[spec.text] = load(spec.artifact)
             elif name in served:
-                built[name] = served[name].router
+                built[name] = served[name].router()
             else:
                 cls = spec.find()
                 assert cls is not None

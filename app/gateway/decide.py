@@ -56,13 +56,8 @@ class RouterEntry:
     make: Callable[[], Router] | None = None
     """Makes one that is not made yet, named like the entry; with its imports that takes a while."""
 
-    @property
     def router(self) -> Router:
         """The router, made now where it was not. Raises `ValueError` where its package is broken."""
-        return self.prepare()
-
-    def prepare(self) -> Router:
-        """Make it, if it is not made. Raises as `router`."""
         if self.made is None:
             assert self.make is not None
             self.made = self.make()
@@ -234,7 +229,7 @@ class Decider:
 
     async def _made(self, entry: RouterEntry) -> Router:
         try:
-            return await asyncio.to_thread(entry.prepare)
+            return await asyncio.to_thread(entry.router)
         except ValueError as error:
             raise ModelNotFound(f"The router `{AUTO}/{entry.name}` cannot be had: {error}", param="model") from None
 
@@ -356,7 +351,7 @@ class Decider:
     ) -> tuple[Decision | None, str, str | None]:
         """The router's decision, its reason, and what went wrong if it has to be replaced."""
         try:
-            decision = _asked(question) if entry.router.fast else await self._in_thread(question)
+            decision = _asked(question) if entry.router().fast else await self._in_thread(question)
             _check(decision, query)
         except TimeoutError:
             return None, "default:late", f"no decision within {self.rules.deadline:g} s"

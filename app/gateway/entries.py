@@ -59,7 +59,7 @@ def build_entries(
         was_made = name in known and known[name].made is not None
         if was_made or not registry.is_ready(name):
             try:
-                if entry.router.bench_only:
+                if entry.router().bench_only:
                     continue
             except ValueError:
                 continue
@@ -114,7 +114,7 @@ def build_rules(config: Config, catalog: Catalog, entries: Mapping[str, RouterEn
         raise _unknown("routing.default", "router", default, entries)
     try:
         # Whoever asks for `auto` is not to wait for it.
-        entries[default].prepare()
+        entries[default].router()
     except ValueError as error:
         raise ConfigError(f"routing.default: {error}", param="routing.default") from None
     for name, entry in entries.items():

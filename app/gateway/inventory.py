@@ -106,7 +106,7 @@ def facts_of(decider: Decider, config: Config, name: str) -> RouterFacts:
 
 
 def _facts(decider: Decider, config: Config, entry: RouterEntry) -> RouterFacts:
-    router, rules = entry.router, decider.rules
+    router, rules = entry.router(), decider.rules
     wanted = config.routing.routers.get(entry.name)
     trained = getattr(router, "trained_on", None)
     # A router that can do without training says that it has seen nothing.

@@ -93,7 +93,7 @@ def test_the_yaml_that_adds_a_router_works(tmp_path: Path, name: str) -> None:
         return
     _, decider = decided(tmp_path, routing)
     assert decider.rules.default == name
-    assert decider.entries[name].router.name == name
+    assert decider.entries[name].router().name == name
 
 
 def test_models_with_their_state(tmp_path: Path) -> None:

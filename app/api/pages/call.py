@@ -151,4 +151,4 @@ async def _again(logged: LoggedCalls, call_id: str) -> LoggedCall | None:
 def _learns(shown: Shown, router: str) -> str:
     """The router's name, where it learns from scores."""
     entry: RouterEntry | None = shown.decider.entries.get(router)
-    return router if entry is not None and entry.router.learner() is not None else ""
+    return router if entry is not None and entry.router().learner() is not None else ""

@@ -28,7 +28,7 @@ async def named_items(
     database: Database, entry: RouterEntry | None, hashes: Iterable[str | None]
 ) -> dict[str, NamedItem]:
     """By hash; those of whom nothing is known are left out. Raises `StoreUnavailable`."""
-    router = None if entry is None else entry.router
+    router = None if entry is None else entry.router()
     while isinstance(router, ExploreRouter):
         router = router.within
     trained = getattr(router, "trained_on", None)
