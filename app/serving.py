@@ -19,7 +19,7 @@ import uvicorn
 from app.api.server import CallProtocol, State
 from app.core.errors import ConfigError
 from app.core.workers import BACKLOG
-from app.gateway.attempts import ABANDONED
+from app.gateway.attempt import ABANDONED
 from app.main import Proxy
 from app.store.retention import retain_hourly
 

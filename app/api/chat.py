@@ -14,7 +14,7 @@ from starlette.types import Message, Receive, Scope, Send
 from app.api.guard import Checks, credential
 from app.core.errors import HullspeedError, TooLarge
 from app.gateway.admission import Stopping
-from app.gateway.attempts import ABANDONED
+from app.gateway.attempt import ABANDONED
 from app.gateway.call import OpenCall, RequestHead
 from app.gateway.dialects.base import Dialect
 from app.gateway.flow import Client, Gateway

@@ -8,7 +8,8 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from app.gateway.catalog import Model
-from app.gateway.http1 import HttpError, Origin, Pool, Reply, ReplyTooLarge, Unreachable, parse_url
+from app.gateway.http1 import HttpError, Origin, Reply, ReplyTooLarge, Unreachable, parse_url
+from app.gateway.pool import Pool
 from app.gateway.sse import DONE, EventParser, EventTooLarge
 from app.gateway.upstream import (
     FORWARDED,

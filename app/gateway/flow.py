@@ -19,7 +19,8 @@ from app.core.errors import CodedBody, HullspeedError
 from app.core.metrics import Metrics
 from app.core.types import Call
 from app.gateway.admission import Admission, Stopping
-from app.gateway.attempts import Attempts, StreamAnswer, WholeAnswer
+from app.gateway.attempt import StreamAnswer, WholeAnswer
+from app.gateway.attempts import Attempts
 from app.gateway.call import OpenCall
 from app.gateway.decide import Decider, Review
 from app.gateway.dialects.base import Asked

@@ -17,8 +17,8 @@ import aiohttp
 import httpx
 
 from app.gateway.direct import MAX_REPLY_BYTES, too_large
-from app.gateway.http1 import CONNECT_SECONDS, NO_CONNECTION
 from app.gateway.litellm_wire import Wire
+from app.gateway.pool import CONNECT_SECONDS, NO_CONNECTION
 from app.gateway.upstream import UpstreamError, broken_reply, timed_out, unreachable
 
 _wire: ContextVar[Wire | None] = ContextVar("hullspeed_wire", default=None)

@@ -14,7 +14,8 @@ from functools import partial
 
 import msgspec
 
-from app.gateway.attempts import ABANDONED, Attempts, WholeAnswer
+from app.gateway.attempt import ABANDONED, WholeAnswer
+from app.gateway.attempts import Attempts
 from app.gateway.call import OpenCall
 from app.gateway.decide import Decider, Review
 from app.gateway.upstream import UpstreamError

@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from app.gateway import http1
-from app.gateway.http1 import BrokenOff, Origin, Pool, Reply, ReplyTooLarge, Unreachable, Url, parse_url
+from app.gateway.http1 import BrokenOff, Origin, Reply, ReplyTooLarge, Unreachable, Url, parse_url
+from app.gateway.pool import Pool
 from app.mock.tls import Certificates, make_certificates
 
 BODY = b'{"x":1}'
@@ -228,15 +229,15 @@ async def test_many_at_once_have_a_connection_each_and_leave_them(pool: Pool, se
 async def test_a_connection_that_was_idle_for_long_is_not_used(
     pool: Pool, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(http1, "IDLE_SECONDS", -1.0)
+    monkeypatch.setattr("app.gateway.pool.IDLE_SECONDS", -1.0)
     server.says(OK, OK)
     assert [await read(pool, server), await read(pool, server)] == [b"hello"] * 2
     assert server.connections == 2
 
 
 async def test_idle_connections_are_swept(pool: Pool, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http1, "IDLE_SECONDS", 0.0)
-    monkeypatch.setattr(http1, "SWEEP_SECONDS", 0.01)
+    monkeypatch.setattr("app.gateway.pool.IDLE_SECONDS", 0.0)
+    monkeypatch.setattr("app.gateway.pool.SWEEP_SECONDS", 0.01)
     server.says(OK)
     await read(pool, server)
     await closed(pool)
@@ -464,7 +465,7 @@ async def test_nobody_listens(pool: Pool) -> None:
 
 
 async def test_nobody_accepts(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.gateway.http1.CONNECT_SECONDS", 0.2)
+    monkeypatch.setattr("app.gateway.pool.CONNECT_SECONDS", 0.2)
     loop = asyncio.get_running_loop()
     with socket.create_server(("127.0.0.1", 0), backlog=0) as sock, ExitStack() as waiting:
         # Linux leaves whoever comes after these without an answer.

@@ -19,7 +19,7 @@ from app.gateway.replies import Reading
 from app.gateway.upstream import UpstreamError
 
 if TYPE_CHECKING:
-    from app.gateway.attempts import WholeAnswer
+    from app.gateway.attempt import WholeAnswer
 
 Reader = Callable[[bytes], tuple[Reading, Fields]]
 """Reads a whole reply or the parts of one stream, in order. Raises `msgspec.DecodeError`."""

@@ -16,7 +16,7 @@ from app.gateway.replies import Reading, read_reply, with_cost
 from app.gateway.sse import DONE, event
 
 if TYPE_CHECKING:
-    from app.gateway.attempts import WholeAnswer
+    from app.gateway.attempt import WholeAnswer
 
 
 class Chat(Dialect):

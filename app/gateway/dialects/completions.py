@@ -16,7 +16,7 @@ from app.gateway.replies import Reading, read_reply
 from app.gateway.sse import event
 
 if TYPE_CHECKING:
-    from app.gateway.attempts import WholeAnswer
+    from app.gateway.attempt import WholeAnswer
 
 COMPLETIONS = "/v1/completions"
 ONLY = ("suffix", "echo", "best_of", "logprobs")

@@ -15,7 +15,7 @@ from app.gateway.replies import Reading, Reply
 from app.gateway.sse import event
 
 if TYPE_CHECKING:
-    from app.gateway.attempts import WholeAnswer
+    from app.gateway.attempt import WholeAnswer
 
 EMBEDDINGS = "/v1/embeddings"
 _PINNED = "vectors of two models cannot be compared"

@@ -18,7 +18,7 @@ from app.gateway.sse import named_event
 from routers import Query
 
 if TYPE_CHECKING:
-    from app.gateway.attempts import WholeAnswer
+    from app.gateway.attempt import WholeAnswer
 
 PARAMS = frozenset({"max_tokens", "temperature", "top_p", "top_k", "thinking", "stop_sequences", "service_tier"})
 """Parameters of the configuration that mean the same here as in chat, or are Anthropic's own."""

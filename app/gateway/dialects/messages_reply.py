@@ -17,7 +17,7 @@ from app.gateway.replies import Reading, with_cost
 from app.gateway.sse import named_event
 
 if TYPE_CHECKING:
-    from app.gateway.attempts import WholeAnswer
+    from app.gateway.attempt import WholeAnswer
 
 Json = dict[str, Any]
 

@@ -16,7 +16,7 @@ from app.gateway.dialects.responses_request import DATA, ResponsesRequest, is_ou
 from app.gateway.sse import named_event
 
 if TYPE_CHECKING:
-    from app.gateway.attempts import WholeAnswer
+    from app.gateway.attempt import WholeAnswer
 
 RESPONSES = "/v1/responses"
 PARAMS = frozenset({"temperature", "top_p", "parallel_tool_calls", "service_tier", "user", "metadata", "store"})
