@@ -52,23 +52,32 @@ FRAME = re.compile(r"[\s$*`\\()\[\]{}°,;:.!'\"€£¥₹]|degrees?\b", re.IGNOR
 class Numeral:
     """A number, and where it stands in the text as `tidy` gives it."""
 
-    value: Fraction | None
-    """None for a factor of an expression (2√3, 2^10) and for a number too long to be read."""
-    percent: bool
     start: int
     end: int
+    percent: bool
+    factor: bool
+    """Part of an expression (2√3, 2^10), which has no value of its own."""
+    digits: re.Match[str]
+    behind: re.Match[str]
+
+    @property
+    def value(self) -> Fraction | None:
+        """None for a factor and for a number too long to be read. Reckoned when it is asked for: of the 200,000 that
+        a reply may hold one counts, and all their fractions take ten seconds."""
+        return None if self.factor else _value(self.digits, self.behind)
 
     def equals(self, other: Numeral) -> bool:
         """Equal as values; `50%` is both 50 and 0.5 to a number without the sign."""
-        if self.value is None or other.value is None:
+        mine, theirs = self.value, other.value
+        if mine is None or theirs is None:
             return False
-        if _close(self.value, other.value):
+        if _close(mine, theirs):
             return True
         if self.percent == other.percent:
             return False
         if self.percent:
-            return _close(self.value / 100, other.value)
-        return _close(self.value, other.value / 100)
+            return _close(mine / 100, theirs)
+        return _close(mine, theirs / 100)
 
 
 def _close(left: Fraction, right: Fraction) -> bool:
@@ -93,11 +102,9 @@ def numerals(tidied: str) -> list[Numeral]:
     while (match := NUMBER.search(tidied, place)) is not None:
         behind = BEHIND.match(tidied, match.end())
         assert behind is not None  # every part of it is optional
-        value = _value(match, behind)
         start = match.start()
-        if behind["factor"] or WITHIN.search(tidied, max(0, start - 8), start):
-            value = None
-        found.append(Numeral(value, bool(behind["percent"]), start, behind.end()))
+        factor = bool(behind["factor"] or WITHIN.search(tidied, max(0, start - 8), start))
+        found.append(Numeral(start, behind.end(), bool(behind["percent"]), factor, match, behind))
         place = behind.end()
     return found
 

@@ -16,7 +16,7 @@ import sys
 import types
 from collections.abc import Mapping
 from functools import lru_cache
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import Distribution, EntryPoint, entry_points
 from pathlib import Path
 from typing import Any, TypeGuard
 
@@ -168,4 +168,10 @@ def _checked(cls: Any, where: str) -> type[Router]:
 
 
 def _owner(point: EntryPoint) -> str:
-    return f"{point.dist.name} {point.dist.version}" if point.dist else "an unnamed distribution"
+    return _described(point.dist) if point.dist else "an unnamed distribution"
+
+
+@lru_cache(maxsize=64)
+def _described(package: Distribution) -> str:
+    """Name and version, for which the package's metadata is parsed, each time that either is asked for."""
+    return f"{package.name} {package.version}"

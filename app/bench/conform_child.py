@@ -18,7 +18,7 @@ from time import perf_counter
 from types import FrameType
 from typing import Any
 
-from app.bench.probes import Probe
+from app.bench.probe import Probe
 from routers import Decision, Reply, Router, artifacts, registry
 from routers.walk import BadReview, follow
 

@@ -24,7 +24,8 @@ import numpy as np
 
 from app.bench.conform_child import PLAN, as_json
 from app.bench.plan import RouterSpec
-from app.bench.probes import Probe, probes
+from app.bench.probe import Probe
+from app.bench.probes import probes
 from app.bench.suite import Suite
 from app.core.errors import ConfigError
 from routers import Router, registry

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
 
+from app.bench.probe import Probe
 from app.bench.suite import Suite
-from routers import Candidate, Query
+from routers import Candidate
 from routers.base import seed_for
 
 EVERYDAY = 40
@@ -18,38 +18,6 @@ EVERYDAY = 40
 _TRADEOFFS = (0.0, 0.1, 0.3, 0.7, 1.0)
 _IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgo="}}
 _CALL = {"id": "call_1", "type": "function", "function": {"name": "weather", "arguments": '{"city": "Oslo"}'}}
-
-
-@dataclass(frozen=True)
-class Probe:
-    """One query, as plain values that go through JSON (halves of surrogate pairs too), with the models' replies."""
-
-    name: str
-    messages: list[dict[str, Any]]
-    candidates: list[dict[str, Any]]
-    """Fields of `Candidate`; capabilities as a sorted list."""
-    tradeoff: float = 0.3
-    seed: int = 7
-    max_calls: int = 4
-    max_latency: float | None = None
-    everyday: bool = False
-    """An item of the suite: these are timed."""
-    replies: dict[str, str] = field(default_factory=dict)
-    """Model → what it answered when the suite was recorded."""
-
-    def query(self) -> Query:
-        """The query, sharing nothing with any other."""
-        candidates = (
-            Candidate(**{**fields, "capabilities": frozenset(fields["capabilities"])}) for fields in self.candidates
-        )
-        return Query(
-            copy.deepcopy(self.messages),
-            tuple(candidates),
-            tradeoff=self.tradeoff,
-            seed=self.seed,
-            max_calls=self.max_calls,
-            max_latency=self.max_latency,
-        )
 
 
 def probes(suite: Suite) -> list[Probe]:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -219,13 +223,38 @@ def test_importing_the_library_takes_nothing_of_a_questions_time(
     worker.close()
 
 
-def test_the_clock_is_a_limit_of_its_own() -> None:
+def test_the_clock_is_a_limit_of_its_own_and_the_libraries_are_loaded_once() -> None:
     worker = Worker(seconds=0.5, cpu_seconds=600)
     assert worker.ask("math", "1", "1") is True
+    assert worker._process is not None
+    loaded = psutil.Process(worker._process.pid)
+    [judge] = loaded.children()
     with pytest.raises(Unsettled):
         worker.ask("math", "\\sum_{n=1}^{10^9} \\frac{1}{n^2}", "1")
+    assert not judge.is_running()
     assert worker.ask("math", "1", "2") is False
+    assert worker._process.pid == loaded.pid
     worker.close()
+
+
+def test_a_question_ends_with_whoever_asked() -> None:
+    asking = (
+        "from app.bench.graders.worker import Worker; worker = Worker(seconds=600, cpu_seconds=600)\n"
+        "print(worker.ask('math', '1', '1'), worker._process.pid, flush=True)\n"
+        "worker.ask('math', '\\\\sum_{n=1}^{10^9} \\\\frac{1}{n^2}', '1')"
+    )
+    with subprocess.Popen([sys.executable, "-c", asking], stdout=subprocess.PIPE, text=True) as asker:
+        assert asker.stdout is not None
+        verdict, pid = asker.stdout.readline().split()
+        assert verdict == "True"
+        loaded = psutil.Process(int(pid))
+        [judge] = loaded.children()
+        idle = judge.cpu_times().user
+        while judge.cpu_times().user < idle + 0.1:  # until it is at work
+            time.sleep(0.01)
+        asker.kill()
+    _, alive = psutil.wait_procs([loaded, judge], timeout=60)
+    assert alive == []
 
 
 @pytest.mark.parametrize("form", ["%s", "1+%s", "\\operatorname{%s}", "$1$ %s", "(9)**%s"])

@@ -28,6 +28,7 @@ from tests.fakes.replies import (
     rate_limited,
 )
 from tests.fakes.server import Seen
+from tests.serving import NO_TLS
 
 HELLO: list[ChatCompletionMessageParam] = [{"role": "user", "content": "Hello there, General Kenobi"}]
 ECHO = "Echo: Hello there, General Kenobi"
@@ -48,7 +49,8 @@ def fake() -> Iterator[FakeOpenAI]:
 
 @pytest.fixture
 def client(fake: FakeOpenAI) -> Iterator[openai.OpenAI]:
-    with openai.OpenAI(base_url=fake.url, api_key="sk-right", max_retries=0, timeout=20) as made:
+    http = openai.DefaultHttpxClient(verify=NO_TLS)
+    with openai.OpenAI(base_url=fake.url, api_key="sk-right", max_retries=0, timeout=20, http_client=http) as made:
         yield made
 
 

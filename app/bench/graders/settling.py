@@ -1,18 +1,24 @@
 """What runs in the worker process: questions as JSON lines on standard input, a verdict on each on standard output.
 
-A script, started by its path (`worker`), so that it imports nothing of the program's but what stands here. It may be
-killed in the midst of any question: by its own limits on memory and time of the processor, or by its parent.
+A script, started by its path (`worker`), so that it imports nothing of the program's but what stands here. It loads the
+libraries and judges nothing itself: a child that it forks does, and may be ended in the midst of any question, by its
+limits on memory and time of the processor or by its parent's clock. The next child has the libraries too, within
+milliseconds; importing them takes seconds.
 
 A question is `["math", answer, target]` or `["schema", reply, schema]`. A verdict is true, false, or null where the two
-cannot be compared: no formula, no JSON.
+cannot be compared: no formula, no JSON. Where there is none within the limits it is `"unsettled"`.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
+import os
 import re
 import resource
+import select
+import signal
 import sys
 from functools import lru_cache
 from typing import Any
@@ -27,32 +33,98 @@ SIGNS = {
 """Signs that models write and the library does not read."""
 FUNCTION = re.compile(r"(?<![\\A-Za-z{])(sinh|cosh|tanh|sin|cos|tan|cot|sec|csc|log|ln|exp)(?![A-Za-z])")
 ROOT = re.compile(r"√\s?(\d+(?:\.\d+)?|[A-Za-z])")
+UNSETTLED = json.dumps("unsettled")
+LOADING_SECONDS = 30
+"""For a library, on the clock: it takes 1.5 s on a machine that is not busy."""
 
 
-def main(memory: int, cpu_seconds: int) -> None:
-    """Answer until standard input ends. `memory` in bytes; `cpu_seconds` for each question."""
+def main(memory: int, cpu_seconds: int, seconds: float) -> None:
+    """Have questions answered until standard input ends. `memory` in bytes; `cpu_seconds` of the processor and
+    `seconds` on the clock for each of them."""
     logging.disable(logging.CRITICAL)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
     # Nothing here writes a file.
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
-    judges = {"math": same_formula, "schema": valid}
-    ready: set[str] = set()
-    for line in sys.stdin:
-        kind, left, right = json.loads(line)
-        if kind not in ready:
-            # A question without content, beyond the limit on time: importing the libraries takes longer than most
-            # answers, and on a busy machine longer than any question may.
-            judges[kind]("1", "1" if kind == "math" else "{}")
-            ready.add(kind)
+    loaded: set[str] = set()
+    child: Child | None = None
+    for question in sys.stdin:
+        kind = json.loads(question)[0]
+        if kind not in loaded:
+            if child is not None:
+                child.end()
+            load(kind)
+            loaded.add(kind)
+            child = None
+        child = child or Child(cpu_seconds)
+        verdict = child.ask(question, seconds)
+        if not verdict:
+            child.end()
+            child = None
+        sys.stdout.write(verdict or UNSETTLED + "\n")
+        sys.stdout.flush()
+
+
+def load(kind: str) -> None:
+    """Import what a kind of question needs, by one without content."""
+    signal.alarm(LOADING_SECONDS)
+    JUDGES[kind]("1", "1" if kind == "math" else "{}")
+    signal.alarm(0)
+
+
+class Child:
+    """A process that judges. It ends with its parent, since its own standard input does."""
+
+    def __init__(self, cpu_seconds: int) -> None:
+        asked, asking = os.pipe()
+        answering, answered = os.pipe()
+        self._pid = os.fork()
+        if not self._pid:
+            # Its parent's pipes are no business of its, and its own end with the last who holds them.
+            os.dup2(asked, 0)
+            os.dup2(answered, 1)
+            os.closerange(3, answered + 1)
+            try:
+                answer(cpu_seconds)
+            finally:
+                os._exit(1)
+        os.close(asked)
+        os.close(answered)
+        self._asking = os.fdopen(asking, "w", encoding="ascii")
+        self._answering = os.fdopen(answering, encoding="ascii")
+
+    def ask(self, question: str, seconds: float) -> str:
+        """Its verdict, as a line; empty where it died, or came to none, or nobody waits for one any more."""
+        try:
+            self._asking.write(question)
+            self._asking.flush()
+        except BrokenPipeError:
+            return ""
+        # Our own input has nothing to read as long as this question is open, but for its end.
+        ready, _, _ = select.select([self._answering, sys.stdin], [], [], seconds)
+        return self._answering.readline() if self._answering in ready else ""
+
+    def end(self) -> None:
+        """Kill it."""
+        os.kill(self._pid, signal.SIGKILL)
+        os.waitpid(self._pid, 0)
+        self._answering.close()
+        with contextlib.suppress(BrokenPipeError):  # what it was asked last has not been read
+            self._asking.close()
+
+
+def answer(cpu_seconds: int) -> None:
+    """Judge what standard input asks."""
+    for question in sys.stdin:
+        kind, left, right = json.loads(question)
         used = resource.getrusage(resource.RUSAGE_SELF)
         limit = int(used.ru_utime + used.ru_stime) + 1 + cpu_seconds
         resource.setrlimit(resource.RLIMIT_CPU, (limit, resource.RLIM_INFINITY))
         try:
-            verdict = judges[kind](left, right)
+            verdict = JUDGES[kind](left, right)
         except (MemoryError, RecursionError):
             # What is left of the memory is anybody's guess: the next question gets a process of its own.
-            sys.exit(1)
+            return
         sys.stdout.write(json.dumps(verdict) + "\n")
         sys.stdout.flush()
 
@@ -134,5 +206,8 @@ def validator(schema: str) -> Any:
     return validator_for(parsed, default=Draft202012Validator)(parsed, registry=REGISTRY)
 
 
+JUDGES = {"math": same_formula, "schema": valid}
+
+
 if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]))
+    main(int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]))

@@ -2,7 +2,7 @@
 
 The libraries that do so are good and slow on a bad day: a formula of twenty signs keeps sympy busy for hours, a pattern
 in a schema stalls on an unlucky reply. So they run in a process of their own (`settling`), which is given little memory
-and little time, no keys from the environment, and is ended and started anew where it does not come to a verdict.
+and little time, no keys from the environment, and whose child that judges is ended where it comes to no verdict.
 """
 
 from __future__ import annotations
@@ -19,8 +19,6 @@ MIB = 1 << 20
 SCRIPT = Path(__file__).with_name("settling.py")
 KEPT = ("PATH", "PYTHONPATH", "HOME", "LANG", "VIRTUAL_ENV")
 """Variables that the worker needs to find its libraries."""
-START_SECONDS = 30.0
-"""Beside the limit on the question, for the first one: importing sympy takes 1.5 s on a machine that is not busy."""
 
 
 class Unsettled(Exception):
@@ -44,10 +42,7 @@ class Worker:
         # ASCII, so that a line is a line and half a character is none of the pipe's business.
         question = json.dumps([kind, left, right]).encode() + b"\n"
         with self._turn:
-            fresh = self._process is None
             process = self._process or self._start()
-            timer = threading.Timer(self.seconds + (START_SECONDS if fresh else 0), process.kill)
-            timer.start()
             try:
                 assert process.stdin is not None
                 assert process.stdout is not None
@@ -56,13 +51,13 @@ class Worker:
                 line = process.stdout.readline()
             except OSError:
                 line = b""
-            finally:
-                timer.cancel()
             if not line.endswith(b"\n"):
                 self._stop()
                 raise Unsettled
-            verdict: bool | None = json.loads(line)
-            return verdict
+            verdict: bool | str | None = json.loads(line)
+        if isinstance(verdict, str):
+            raise Unsettled
+        return verdict
 
     def close(self) -> None:
         """End the process; the next question starts another."""
@@ -72,7 +67,7 @@ class Worker:
     def _start(self) -> subprocess.Popen[bytes]:
         self._process = subprocess.Popen(  # noqa: S603 – our own script; what is not ours is on its standard input
             # -P: the script's folder holds a `code.py`, which is not the library's.
-            [sys.executable, "-P", str(SCRIPT), str(self.memory), str(self.cpu_seconds)],
+            [sys.executable, "-P", str(SCRIPT), str(self.memory), str(self.cpu_seconds), str(self.seconds)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
