@@ -27,7 +27,6 @@ import app.cli
 from tests.cli.ask import Asked
 
 LIBRARIES = (
-    "plotly.graph_objects",
     "pyarrow.parquet",
     "scipy.stats",
     "sklearn.feature_extraction.text",

@@ -1,4 +1,4 @@
-"""The pages' own files: style, scripts, and plotly.js from its Python package.
+"""The pages' files: style, scripts and pictures.
 
 An address holds a digest of the content, so that browsers keep a file for good.
 """
@@ -19,7 +19,6 @@ from app.core.errors import NotFound
 
 TYPES = {"css": "text/css; charset=utf-8", "js": "text/javascript; charset=utf-8", "svg": "image/svg+xml"}
 _FOREVER = "public, max-age=31536000, immutable"
-_PLOTLY = "plotly.min.js"
 
 
 class _File(NamedTuple):
@@ -37,7 +36,7 @@ def address(name: str) -> str:
 def list_files() -> list[str]:
     """Names of all files."""
     ours = (file.name for file in (files("app.pages") / "static").iterdir())
-    return [_PLOTLY, *(name for name in ours if name.rpartition(".")[2] in TYPES)]
+    return [name for name in ours if name.rpartition(".")[2] in TYPES]
 
 
 def files_pages() -> APIRouter:
@@ -46,7 +45,7 @@ def files_pages() -> APIRouter:
 
     @api.get("/files/{tag}/{name}")
     async def file(request: Request, tag: str, name: str) -> Response:
-        # Compressing the largest takes a fifth of a second.
+        # Compressing the largest takes a while.
         found = await asyncio.to_thread(_read, name)
         headers = {
             # An old page of a proxy that has been replaced must not have the new file kept under the old name.
@@ -75,9 +74,7 @@ def _tag(name: str) -> str:
 
 
 def _find(name: str) -> Traversable:
-    # Without importing plotly, which takes half a second.
-    folder = files("plotly") / "package_data" if name == _PLOTLY else files("app.pages") / "static"
-    found = folder / name
+    found = files("app.pages") / "static" / name
     if "/" in name or name.startswith(".") or name.rpartition(".")[2] not in TYPES or not found.is_file():
         raise NotFound(f"There is no file {name[:100]!r}.")
     return found
