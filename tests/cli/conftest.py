@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from tests import clients
+from tests.cli.databases import migrated_copies
 from tests.cli.program import Program
 
+clients.share_certificates()
+
+
+@pytest.fixture(scope="session")
+def migrated_database(server_url: str, new_database: Callable[[], str]) -> Iterator[Callable[[], str]]:
+    """Makes a database with all tables, empty."""
+    yield from migrated_copies(server_url, new_database)
+
 
 @pytest.fixture
-def program(tmp_path: Path, new_database: Callable[[], str]) -> Program:
-    """The program with an empty, not yet migrated ledger."""
+def program(tmp_path: Path, migrated_database: Callable[[], str]) -> Program:
+    """The program with an empty ledger."""
+    return Program(tmp_path, {"HULLSPEED_DATA_DIR": str(tmp_path / "data"), "DATABASE_URL": migrated_database()})
+
+
+@pytest.fixture
+def newcomer(tmp_path: Path, new_database: Callable[[], str]) -> Program:
+    """The program before its first start: its database has no tables yet."""
     return Program(tmp_path, {"HULLSPEED_DATA_DIR": str(tmp_path / "data"), "DATABASE_URL": new_database()})
-
-
-@pytest.fixture
-def migrated(program: Program) -> None:
-    """Its tables are there, as from the second start on: a proxy that stops at once has its rows to bring, no more."""
-    program.run("migrate")

@@ -14,10 +14,10 @@ import psycopg
 from tests.cli.program import Program
 
 
-def test_demo(program: Program) -> None:
+def test_demo(newcomer: Program) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        said = program.run("demo", "--port", str(port), "-o", "demo.html").stdout
+        said = newcomer.run("demo", "--port", str(port), "-o", "demo.html").stdout
     assert f"Port {port} is taken; using http://127.0.0.1:" in said
     assert "SIMULATED" in said.upper()
     for name in (
@@ -33,12 +33,12 @@ def test_demo(program: Program) -> None:
         "random",
     ):
         assert name in said
-    page = (program.folder / "demo.html").read_text()
+    page = (newcomer.folder / "demo.html").read_text()
     assert "simulated" in page.lower()
     assert not re.search(r'<(?:script|link|img|iframe)[^>]+(?:src|href)="?https?:', page), (
         "the page asks no other host for anything"
     )
-    with psycopg.connect(program.environment["DATABASE_URL"]) as connection:
+    with psycopg.connect(newcomer.environment["DATABASE_URL"]) as connection:
         found = connection.execute(
             "SELECT count(*), count(DISTINCT (router, tradeoff, item)), count(*) FILTER (WHERE outcome = 'ok') "
             "FROM calls"
