@@ -13,6 +13,13 @@ import psycopg
 
 from tests.cli.program import Program
 
+SMALL = """
+from app.cli import demo, root
+demo.ROUTERS, demo.TRADEOFFS = ("cheapest", "knn"), (0.0,)
+root.main()
+"""
+"""The demo with a twentieth of its calls."""
+
 
 def test_demo(newcomer: Program) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
@@ -48,7 +55,7 @@ def test_demo(newcomer: Program) -> None:
 
 def test_what_stay_shows_works_when_pasted(program: Program) -> None:
     with subprocess.Popen(
-        program.command("demo", "--stay", "--port", "0"),
+        [sys.executable, "-c", SMALL, "demo", "--stay", "--port", "0"],
         cwd=program.folder,
         env=program.environ(),
         stdout=subprocess.PIPE,
