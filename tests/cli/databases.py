@@ -22,6 +22,7 @@ from app.store.database import Database
 def migrated_copies(server_url: str, new_database: Callable[[], str]) -> Iterator[Callable[[], str]]:
     """As the fixture `new_database`, of which the one that is copied comes; drops them where the server stays."""
     admin = sa.make_url(server_url).set(drivername="postgresql")
+    template = sa.make_url(_template(new_database)).database
     names: list[str] = []
 
     def run(statement: str) -> None:
@@ -29,7 +30,6 @@ def migrated_copies(server_url: str, new_database: Callable[[], str]) -> Iterato
             connection.execute(statement)
 
     def make() -> str:
-        template = sa.make_url(_template(new_database)).database
         names.append(f"{template}_{uuid.uuid4().hex[:8]}")
         run(f"CREATE DATABASE {names[-1]} TEMPLATE {template}")
         return admin.set(database=names[-1]).render_as_string(hide_password=False)
