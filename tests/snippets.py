@@ -69,10 +69,11 @@ class Reader:
     folder: Path
     environment: dict[str, str]
 
-    def follow(self, page: Path, python: str = sys.executable) -> tuple[str, list[list[str]]]:
+    def follow(self, page: Path, python: str = sys.executable, *, fresh: bool = False) -> tuple[str, list[list[str]]]:
         """Run a page; gives what it printed and what was asked of programs that are not here.
 
-        What it serves is served on a free port, and stopped at the end. Fails where a command fails.
+        What it serves is served on a free port, and stopped at the end; `fresh`: by a Python that has imported nothing.
+        Fails where a command fails.
         """
         tools = self.folder / ".tools"
         tools.mkdir()
@@ -80,7 +81,8 @@ class Reader:
         asked.touch()
         _program(tools / "python", f'exec {shlex.quote(python)} "$@"')
         loaded = f"{shlex.quote(sys.executable)} -I -S {shlex.quote(ask.__file__)} {shlex.quote(warm_program().path)}"
-        _program(tools / "hullspeed", _HULLSPEED.format(python=shlex.quote(sys.executable), loaded=loaded, tools=tools))
+        serving = f"{shlex.quote(sys.executable)} -m app" if fresh else loaded
+        _program(tools / "hullspeed", _HULLSPEED.format(loaded=loaded, serving=serving, tools=tools))
         for name in NOT_HERE:
             _program(tools / name, f'printf "%q " {name} "$@" >> {asked}; echo >> {asked}')
         with socket.create_server(("127.0.0.1", 0)) as free:
@@ -136,7 +138,7 @@ for old in {tools}/*.pid; do
   while kill -0 "$(cat "$old")" 2> /dev/null; do sleep 0.1; done
   rm "$old"
 done
-setsid {python} -m app "$@" > "$log" 2>&1 < /dev/null &
+setsid {serving} "$@" > "$log" 2>&1 < /dev/null &
 echo $! > {tools}/serve.$$.pid
 until grep -q "Hullspeed serves on" "$log"; do
   kill -0 $! 2> /dev/null || {{ cat "$log"; exit 1; }}

@@ -79,7 +79,11 @@ async def test_a_proxy_with_direct_upstreams_imports_none_of_it(
     ],
 )
 async def test_what_is_asked_for_is_imported_then(
-    new_database: Callable[[], str], openai_server: FakeOpenAI, tmp_path: Path, asked: tuple[str, str], needed: set[str]
+    migrated_database: Callable[[], str],
+    openai_server: FakeOpenAI,
+    tmp_path: Path,
+    asked: tuple[str, str],
+    needed: set[str],
 ) -> None:
     config: dict[str, object] = {"model_list": models(openai_server.url, "small", "large")}
-    assert needed <= await imported(tmp_path, new_database(), config, asked)
+    assert needed <= await imported(tmp_path, migrated_database(), config, asked)

@@ -27,9 +27,9 @@ README = Path(__file__).parent.parent / "README.md"
 
 
 @pytest.fixture
-def program(tmp_path: Path, new_database: Callable[[], str]) -> Program:
+def program(tmp_path: Path, migrated_database: Callable[[], str]) -> Program:
     """The program with an empty ledger."""
-    return Program(tmp_path, {"HULLSPEED_DATA_DIR": str(tmp_path / "data"), "DATABASE_URL": new_database()})
+    return Program(tmp_path, {"HULLSPEED_DATA_DIR": str(tmp_path / "data"), "DATABASE_URL": migrated_database()})
 
 
 def texts(language: str) -> list[str]:
@@ -44,7 +44,7 @@ def test_make_targets_exist() -> None:
 
 
 def test_bench_and_train_commands(program: Program, tmp_path: Path) -> None:
-    write_files(tmp_path)
+    write_files(tmp_path, limit=60)
     (_, example) = texts("python")
     (tmp_path / "my_router.py").write_text(example)
     ran = [words[1:] for words in commands(README, "hullspeed") if words[1] in ("bench", "train")]

@@ -96,7 +96,7 @@ def list_all(as_json: JsonFlag = False, data_dir: DataDirOption = None) -> None:
         console.print(table)
 
 
-@app.command()
+@app.command("score")
 def score(
     suite: Annotated[str, typer.Argument(help="Name of the suite.")],
     router: RoutersOption,
@@ -136,7 +136,7 @@ def score(
     _gate(report, least)
 
 
-@app.command()
+@app.command("run")
 def run(
     suite: Annotated[str, typer.Argument(help="Name of the suite.")],
     router: RoutersOption,
@@ -217,7 +217,7 @@ def run(
         fail_if_worse(_comparison(worse_than, made.run or "", data_dir))
 
 
-@app.command()
+@app.command("compare")
 def compare(
     first: Annotated[str, typer.Argument(help="Id of a finished run, or the beginning of it.")],
     second: Annotated[str, typer.Argument(help="The run to hold against it.")],
@@ -255,7 +255,7 @@ def _gate(report: Report, least: float | None) -> None:
         fail_under(report, least)
 
 
-@app.command()
+@app.command("report")
 def report(
     run: Annotated[str, typer.Argument(help="Id of the run, or the beginning of it.")],
     json_file: JsonFileOption = None,

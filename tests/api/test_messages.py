@@ -12,7 +12,7 @@ from typing import Any
 import anthropic
 import httpx
 import pytest
-from anthropic import AsyncAnthropic, DefaultAsyncHttpxClient, beta_async_tool
+from anthropic import AsyncAnthropic, beta_async_tool
 
 from app.core.types import Usage
 from app.gateway.simulated import SimulatedUpstream, simulated_catalog
@@ -31,7 +31,7 @@ from tests.fakes.replies import (
     rate_limited,
 )
 from tests.fakes.server import FakeServer
-from tests.serving import NO_TLS, Running, StartProxy, models
+from tests.serving import Running, StartProxy, models
 
 SECRET = "sk-planted-secret-1234567890"
 TOOL: dict[str, Any] = {
@@ -90,8 +90,7 @@ async def connect() -> AsyncIterator[Any]:
     clients: list[AsyncAnthropic] = []
 
     def make(proxy: Running, **options: Any) -> AsyncAnthropic:
-        plain = DefaultAsyncHttpxClient(verify=NO_TLS)
-        known = {"api_key": "none", "max_retries": 0, "http_client": plain, **options}
+        known = {"api_key": "none", "max_retries": 0, **options}
         clients.append(AsyncAnthropic(base_url=proxy.url, **known))
         return clients[-1]
 

@@ -10,14 +10,14 @@ from typing import Any
 
 import openai
 import pytest
-from openai import AsyncOpenAI, DefaultAsyncHttpxClient
+from openai import AsyncOpenAI
 from pydantic import BaseModel
 
 from tests.fakes.anthropic_server import FakeAnthropic
 from tests.fakes.openai_server import FakeOpenAI
 from tests.fakes.replies import Answer, Fault, HttpError, ToolCall, context_length_exceeded, rate_limited
 from tests.fakes.server import FakeServer
-from tests.serving import NO_TLS, Running, StartProxy, models
+from tests.serving import Running, StartProxy, models
 
 pytestmark = [
     pytest.mark.xdist_group("litellm"),
@@ -163,9 +163,7 @@ async def test_its_error_in_a_stream(start_proxy: StartProxy, fake: FakeServer) 
 
 
 def patient(proxy: Running, **options: Any) -> AsyncOpenAI:
-    return AsyncOpenAI(
-        base_url=f"{proxy.url}/v1", api_key="none", http_client=DefaultAsyncHttpxClient(verify=NO_TLS), **options
-    )
+    return AsyncOpenAI(base_url=f"{proxy.url}/v1", api_key="none", **options)
 
 
 async def test_its_retries(start_proxy: StartProxy, fake: FakeServer) -> None:

@@ -11,12 +11,12 @@ from tests.cli.program import Program
 
 
 @pytest.fixture
-def program(tmp_path: Path, new_database: Callable[[], str]) -> Program:
-    """The program with an empty, not yet migrated ledger."""
-    return Program(tmp_path, {"HULLSPEED_DATA_DIR": str(tmp_path / "data"), "DATABASE_URL": new_database()})
+def program(tmp_path: Path, migrated_database: Callable[[], str]) -> Program:
+    """The program with an empty ledger."""
+    return Program(tmp_path, {"HULLSPEED_DATA_DIR": str(tmp_path / "data"), "DATABASE_URL": migrated_database()})
 
 
 @pytest.fixture
-def migrated(program: Program) -> None:
-    """Its tables are there, as from the second start on: a proxy that stops at once has its rows to bring, no more."""
-    program.run("migrate")
+def newcomer(tmp_path: Path, new_database: Callable[[], str]) -> Program:
+    """The program before its first start: its database has no tables yet."""
+    return Program(tmp_path, {"HULLSPEED_DATA_DIR": str(tmp_path / "data"), "DATABASE_URL": new_database()})

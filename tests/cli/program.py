@@ -7,7 +7,6 @@ import contextlib
 import os
 import pty
 import re
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -15,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Protocol
 
 from tests.cli.warm import WarmProgram
 
@@ -62,14 +62,8 @@ class Program:
     def on_terminal(self, columns: int, *arguments: str) -> str:
         """What it shows on a terminal of that width, with the escapes for colour and place left out."""
         leader, follower = pty.openpty()
-        process = subprocess.Popen(
-            self.command(*arguments),
-            cwd=self.folder,
-            env=self.environ(TERM="xterm-256color", COLUMNS=str(columns), LINES="50"),
-            stdin=follower,
-            stdout=follower,
-            stderr=follower,
-        )
+        environ = self.environ(TERM="xterm-256color", COLUMNS=str(columns), LINES="50")
+        process = warm_program().start(arguments, self.folder, environ, [follower] * 3)
         os.close(follower)
         shown = b""
         with contextlib.suppress(OSError):  # EIO: the other side is closed.
@@ -81,35 +75,53 @@ class Program:
         return text.replace("\r\n", "\n").replace("\r", "\n")
 
     @contextmanager
-    def serving(self, *arguments: str, **environ: str) -> Iterator[Served]:
-        """Serve on a free port until the block ends; then SIGTERM must end it with exit code 0."""
-        process = subprocess.Popen(
-            self.command("serve", "--port", "0", *arguments),
-            cwd=self.folder,
-            env=self.environ(**environ),
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        assert process.stderr is not None
-        said = []
-        try:
-            for line in process.stderr:
-                said.append(line)
-                found = re.search(r"Hullspeed serves on (http://\S+)/v1", line)
-                if found:
-                    break
-            else:
-                raise AssertionError("".join(said))
-            yield Served(found[1], process, said)
-        finally:
-            if process.poll() is None:
-                process.send_signal(signal.SIGTERM)
-            # Not communicate(): it passes over what the loop above has buffered.
-            said.append(process.stderr.read())
-            process.wait(30)
-            process.stderr.close()
+    def serving(self, *arguments: str, fresh: bool = False, **environ: str) -> Iterator[Served]:
+        """Serve on a free port until the block ends; then SIGTERM must end it with exit code 0.
+
+        `fresh`: in a Python that has imported nothing, as a user's; for tests in which that may matter.
+        """
+        serve = ("serve", "--port", "0", *arguments)
+        reads, writes = os.pipe()
+        with os.fdopen(reads, encoding="utf-8") as errors:
+            try:
+                process: Process
+                if fresh:
+                    process = subprocess.Popen(
+                        self.command(*serve), cwd=self.folder, env=self.environ(**environ), stderr=writes
+                    )
+                else:
+                    process = warm_program().start(serve, self.folder, self.environ(**environ), (None, None, writes))
+            finally:
+                os.close(writes)
+            said = []
+            try:
+                for line in errors:
+                    said.append(line)
+                    found = re.search(r"Hullspeed serves on (http://\S+)/v1", line)
+                    if found:
+                        break
+                else:
+                    raise AssertionError("".join(said))
+                yield Served(found[1], process, said)
+            finally:
+                process.terminate()
+                said.append(errors.read())
+                process.wait(30)
         assert process.returncode == 0, "".join(said)
         assert "Traceback" not in "".join(said)
+
+
+class Process(Protocol):
+    """What tests do with a process, be it one of `subprocess.Popen` or one of `tests.cli.warm`."""
+
+    pid: int
+    returncode: int | None
+
+    def poll(self) -> int | None: ...
+    def wait(self, timeout: float | None = None) -> int: ...
+    def send_signal(self, number: int, /) -> None: ...
+    def terminate(self) -> None: ...
+    def kill(self) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -117,6 +129,6 @@ class Served:
     """A serving process."""
 
     url: str
-    process: subprocess.Popen[str]
+    process: Process
     said: list[str]
     """What it has printed; complete once the block has ended."""

@@ -13,11 +13,18 @@ import psycopg
 
 from tests.cli.program import Program
 
+SMALL = """
+from app.cli import demo, root
+demo.ROUTERS, demo.TRADEOFFS = ("cheapest", "knn"), (0.0,)
+root.main()
+"""
+"""The demo with a twentieth of its calls."""
 
-def test_demo(program: Program) -> None:
+
+def test_demo(newcomer: Program) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        said = program.run("demo", "--port", str(port), "-o", "demo.html").stdout
+        said = newcomer.run("demo", "--port", str(port), "-o", "demo.html").stdout
     assert f"Port {port} is taken; using http://127.0.0.1:" in said
     assert "SIMULATED" in said.upper()
     for name in (
@@ -33,12 +40,12 @@ def test_demo(program: Program) -> None:
         "random",
     ):
         assert name in said
-    page = (program.folder / "demo.html").read_text()
+    page = (newcomer.folder / "demo.html").read_text()
     assert "simulated" in page.lower()
     assert not re.search(r'<(?:script|link|img|iframe)[^>]+(?:src|href)="?https?:', page), (
         "the page asks no other host for anything"
     )
-    with psycopg.connect(program.environment["DATABASE_URL"]) as connection:
+    with psycopg.connect(newcomer.environment["DATABASE_URL"]) as connection:
         found = connection.execute(
             "SELECT count(*), count(DISTINCT (router, tradeoff, item)), count(*) FILTER (WHERE outcome = 'ok') "
             "FROM calls"
@@ -48,7 +55,7 @@ def test_demo(program: Program) -> None:
 
 def test_what_stay_shows_works_when_pasted(program: Program) -> None:
     with subprocess.Popen(
-        program.command("demo", "--stay", "--port", "0"),
+        [sys.executable, "-c", SMALL, "demo", "--stay", "--port", "0"],
         cwd=program.folder,
         env=program.environ(),
         stdout=subprocess.PIPE,

@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 
 from tests.cli.program import Program
-from tests.cli.test_serve import ask, config_file
+from tests.cli.test_serve import ask, config_file, rows
 from tests.fakes.openai_server import FakeOpenAI
 from tests.store.test_verify import left_behind
 from tests.store.test_writer import NOWHERE
@@ -20,21 +20,27 @@ def leave(folder: Path, calls: int) -> None:
     asyncio.run(left_behind(folder, calls))
 
 
-def test_what_was_left_is_verified_drained_and_verified(program: Program, tmp_path: Path) -> None:
+def test_migrate_makes_the_tables(newcomer: Program) -> None:
+    for _ in range(2):
+        newcomer.run("migrate")
+        assert rows(newcomer) == 0
+
+
+def test_what_was_left_is_verified_drained_and_verified(newcomer: Program, tmp_path: Path) -> None:
     folder = tmp_path / "data" / "journal"
     leave(folder, 30)
     leave(folder, 12)
-    before = json.loads(program.run("ledger", "verify", "--json").stdout)
+    before = json.loads(newcomer.run("ledger", "verify", "--json").stdout)
     assert (before["complete"], before["recorded"], before["waiting"], before["in_postgres"]) == (True, 42, 42, 0)
     # Without Postgres all stays where it is.
-    done = program.run("ledger", "drain", "--json", code=1, DATABASE_URL=NOWHERE)
+    done = newcomer.run("ledger", "drain", "--json", code=1, DATABASE_URL=NOWHERE)
     found = json.loads(done.stdout)
     assert (found["shipped"], found["left"], found["held"]) == (0, 42, 0)
     assert "does not answer" in found["problem"]
-    done = program.run("ledger", "drain")
+    done = newcomer.run("ledger", "drain")
     assert "42 rows shipped, 0 left; 0 are held" in done.stdout
     assert done.stderr.count("rows\n") == 2
-    after = json.loads(program.run("ledger", "verify", "--json").stdout)
+    after = json.loads(newcomer.run("ledger", "verify", "--json").stdout)
     assert (after["complete"], after["in_postgres"], after["waiting"]) == (True, 42, 0)
 
 

@@ -8,7 +8,6 @@ import time
 from pathlib import Path
 
 import httpx
-import pytest
 
 from tests.cli.program import Program, Served
 from tests.cli.test_serve import ask, config_file, rows
@@ -34,7 +33,6 @@ def wait_for(served: Served, result: str, count: int) -> None:
         time.sleep(0.02)
 
 
-@pytest.mark.usefixtures("migrated")
 def test_sighup_serves_by_the_new_config(program: Program, openai_server: FakeOpenAI, tmp_path: Path) -> None:
     gate = Gate()
     openai_server.on("large-target", Answer("one two three", gate=gate, gate_after=1))

@@ -40,9 +40,8 @@ def ask(url: str, **fields: object) -> httpx.Response:
     return httpx.post(f"{url}/v1/chat/completions", json=body, timeout=30, trust_env=False)
 
 
-@pytest.mark.usefixtures("migrated")
 def test_serves_and_keeps_every_call(program: Program, openai_server: FakeOpenAI, tmp_path: Path) -> None:
-    with program.serving("--config", config_file(tmp_path, openai_server)) as served:
+    with program.serving("--config", config_file(tmp_path, openai_server), fresh=True) as served:
         for _ in range(20):
             assert ask(served.url).status_code == 200
     said = "".join(served.said)
@@ -51,7 +50,6 @@ def test_serves_and_keeps_every_call(program: Program, openai_server: FakeOpenAI
     assert rows(program) == 20, "flushed at shutdown"
 
 
-@pytest.mark.usefixtures("migrated")
 def test_sigterm_lets_a_stream_finish(program: Program, openai_server: FakeOpenAI, tmp_path: Path) -> None:
     gate = Gate()
     openai_server.default = Answer("one two three four", gate=gate, gate_after=2)
@@ -128,23 +126,23 @@ def test_a_stream_that_cannot_be_waited_for_says_so(
         assert connection.execute(query).fetchall() == [("truncated", "stopping", "abandoned")]
 
 
-def test_a_ledger_that_is_away_stops_nobody(program: Program, openai_server: FakeOpenAI, tmp_path: Path) -> None:
+def test_a_ledger_that_is_away_stops_nobody(newcomer: Program, openai_server: FakeOpenAI, tmp_path: Path) -> None:
     path = config_file(tmp_path, openai_server)
     url = "postgresql://someone:planted-secret@127.0.0.1:9/nowhere"
-    with program.serving("--config", path, DATABASE_URL=url) as served:
+    with newcomer.serving("--config", path, DATABASE_URL=url) as served:
         assert ask(served.url).status_code == 200
         assert httpx.get(f"{served.url}/readyz", trust_env=False).status_code == 200
         assert httpx.get(f"{served.url}/v1/calls", timeout=30, trust_env=False).json()["error"]["code"] == (
             "ledger_unavailable"
         )
     assert "planted-secret" not in "".join(served.said)
-    with program.serving("--config", path) as served:
+    with newcomer.serving("--config", path) as served:
         for _ in range(200):
             listed = httpx.get(f"{served.url}/v1/calls", timeout=30, trust_env=False).json()
             if listed.get("data"):  # an error while the tables are made
                 break
             time.sleep(0.1)
-    assert rows(program) == 1, "what was journalled arrives at the next start"
+    assert rows(newcomer) == 1, "what was journalled arrives at the next start"
 
 
 def test_keys_from_the_environment(program: Program) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,13 @@ def model(name: str, url: str, price: float) -> dict[str, Any]:
 
 def test_from_models_to_auto(program: Program) -> None:
     # Another Hullspeed plays the provider: the bundled suite's simulated models behind a real HTTP server.
+    items = bundled.load().items[::5]
+    lines = [
+        {"id": item.id, "category": item.category, "input": item.messages, "target": item.target, "grader": item.grader}
+        for item in items
+    ]
+    (program.folder / "some.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    program.run("bench", "import", "items", "some.jsonl", "--name", "some")
     with program.serving("--recorded", "basics") as provider:
         config = {
             "model_list": [
@@ -74,22 +82,23 @@ def test_from_models_to_auto(program: Program) -> None:
             ]
         }
         (program.folder / "c.yaml").write_text("# mine\n" + yaml.safe_dump(config))
-        arguments = ("tune", "--config", "c.yaml", "--suite", "basics", "-r", "knn", "-r", "ridge")
+        arguments = ("tune", "--config", "c.yaml", "--suite", "some", "-r", "knn", "-r", "ridge")
         assert "confirm with --yes" in program.run(*arguments, code=2).stderr
-        capped = program.run(*arguments, "--yes", "--max-cost", "0.005", code=1).stderr
+        capped = program.run(*arguments, "--yes", "--max-cost", "0.001", code=1).stderr
         assert "the same command with a higher cap goes on from here" in capped
         done = program.run(*arguments, "--yes", "--report", "tuned.html")
         assert "resuming" in done.stderr or "calls over HTTP" in done.stderr
         assert "did best" in done.stdout
         again = program.run(*arguments)
-        assert "recorded in suite `basics-tuned` already" in again.stderr
+        assert "recorded in suite `some-tuned` already" in again.stderr
         assert (program.folder / "c.yaml").read_text().startswith("# mine\n")
         assert (program.folder / "tuned.html").is_file()
         with program.serving("--config", "c.yaml") as served:
-            item = bundled.load().items[0]
-            reply = httpx.post(f"{served.url}/v1/chat/completions", json={"model": "auto", "messages": item.messages})
+            reply = httpx.post(
+                f"{served.url}/v1/chat/completions", json={"model": "auto", "messages": items[0].messages}
+            )
             assert reply.headers["x-hullspeed-router"] == "tuned"
-            body = {"model": "auto", "messages": item.messages, "routing": {"target_cost": 0.5}}
+            body = {"model": "auto", "messages": items[0].messages, "routing": {"target_cost": 0.5}}
             assert httpx.post(f"{served.url}/v1/decisions", json=body).status_code == 200
 
 

@@ -56,11 +56,10 @@ def number(served: Served, metric: str, **labels: str) -> float:
     return sum(float(line.split()[-1]) for line in lines if all(one in line for one in wanted))
 
 
-@pytest.mark.usefixtures("migrated")
 def test_all_workers_serve_and_every_call_is_in_the_ledger_once(
     program: Program, openai_server: FakeOpenAI, tmp_path: Path
 ) -> None:
-    with program.serving("--config", config_file(tmp_path, openai_server), HULLSPEED_WORKERS="2") as served:
+    with program.serving("--config", config_file(tmp_path, openai_server), fresh=True, HULLSPEED_WORKERS="2") as served:
         assert many(served.url) + many(served.url, stream=True) == [200] * 2 * MANY
         assert number(served, "hullspeed_calls_total", outcome="ok") == 2 * MANY
         assert number(served, "hullspeed_call_duration_seconds_count") == 2 * MANY
@@ -82,7 +81,6 @@ def test_all_workers_serve_and_every_call_is_in_the_ledger_once(
     assert rows(program) == 3 * MANY
 
 
-@pytest.mark.usefixtures("migrated")
 def test_a_killed_worker_comes_back_and_no_counter_falls(
     program: Program, openai_server: FakeOpenAI, tmp_path: Path
 ) -> None:
@@ -102,7 +100,6 @@ def test_a_killed_worker_comes_back_and_no_counter_falls(
     assert rows(program) == 3 * MANY
 
 
-@pytest.mark.usefixtures("migrated")
 def test_sigterm_lets_the_streams_of_all_workers_finish(
     program: Program, openai_server: FakeOpenAI, tmp_path: Path
 ) -> None:
@@ -169,7 +166,6 @@ def test_sighup_reloads_all(program: Program, openai_server: FakeOpenAI, tmp_pat
         assert 404 not in many(served.url, model="huge")
 
 
-@pytest.mark.usefixtures("migrated")
 def test_nobody_is_left_when_the_supervisor_is_killed(
     program: Program, openai_server: FakeOpenAI, tmp_path: Path
 ) -> None:
@@ -186,14 +182,14 @@ def test_nobody_is_left_when_the_supervisor_is_killed(
 
 
 def test_two_replicas_with_two_workers_on_one_fresh_postgres(
-    program: Program, openai_server: FakeOpenAI, tmp_path: Path
+    newcomer: Program, openai_server: FakeOpenAI, tmp_path: Path
 ) -> None:
     path = config_file(tmp_path, openai_server)
     data = [str(tmp_path / name) for name in ("a", "b")]
     with ExitStack() as stack:
         started = ThreadPoolExecutor(2).map(
             lambda folder: stack.enter_context(
-                program.serving("--config", path, "--workers", "2", HULLSPEED_DATA_DIR=folder)
+                newcomer.serving("--config", path, "--workers", "2", HULLSPEED_DATA_DIR=folder)
             ),
             data,
         )
@@ -201,9 +197,9 @@ def test_two_replicas_with_two_workers_on_one_fresh_postgres(
             assert many(served.url) == [200] * MANY
     for folder in data:
         # Whoever stops before the tables are made leaves its rows to the next start.
-        program.run("ledger", "drain", HULLSPEED_DATA_DIR=folder)
-    assert rows(program) == 2 * MANY
-    with psycopg.connect(program.environment["DATABASE_URL"]) as connection:
+        newcomer.run("ledger", "drain", HULLSPEED_DATA_DIR=folder)
+    assert rows(newcomer) == 2 * MANY
+    with psycopg.connect(newcomer.environment["DATABASE_URL"]) as connection:
         versions = connection.execute("SELECT count(*) FROM alembic_version").fetchone()
     assert versions == (1,)
 
@@ -284,7 +280,7 @@ def test_a_key_in_use_is_in_use_for_all_workers(program: Program, openai_server:
         return httpx.post(f"{served.url}/v1/chat/completions", json=body, headers=headers, timeout=30, trust_env=False)
 
     with program.serving("--config", path, "--workers", "2") as served, ThreadPoolExecutor(1) as pool:
-        assert httpx.get(f"{served.url}/v1/calls", timeout=30, trust_env=False).status_code == 200  # tables are there
+        assert httpx.get(f"{served.url}/v1/calls", timeout=30, trust_env=False).status_code == 200  # Postgres is there
         first = pool.submit(again)
         openai_server.wait_for(1)
         assert {again(place).status_code for place in range(MANY)} == {409}

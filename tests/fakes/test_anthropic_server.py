@@ -10,7 +10,6 @@ from anthropic.types import MessageParam, ToolParam
 
 from tests.fakes.anthropic_server import FakeAnthropic
 from tests.fakes.replies import Answer, Fault, HttpError, ToolCall, rate_limited
-from tests.serving import NO_TLS
 
 HELLO: list[MessageParam] = [{"role": "user", "content": "Hello there"}]
 WEATHER: ToolParam = {
@@ -27,10 +26,7 @@ def fake() -> Iterator[FakeAnthropic]:
 
 @pytest.fixture
 def client(fake: FakeAnthropic) -> Iterator[anthropic.Anthropic]:
-    http = anthropic.DefaultHttpxClient(verify=NO_TLS)
-    with anthropic.Anthropic(
-        base_url=fake.url, api_key="sk-right", max_retries=0, timeout=20, http_client=http
-    ) as made:
+    with anthropic.Anthropic(base_url=fake.url, api_key="sk-right", max_retries=0, timeout=20) as made:
         yield made
 
 

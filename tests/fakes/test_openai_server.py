@@ -28,7 +28,6 @@ from tests.fakes.replies import (
     rate_limited,
 )
 from tests.fakes.server import Seen
-from tests.serving import NO_TLS
 
 HELLO: list[ChatCompletionMessageParam] = [{"role": "user", "content": "Hello there, General Kenobi"}]
 ECHO = "Echo: Hello there, General Kenobi"
@@ -49,8 +48,7 @@ def fake() -> Iterator[FakeOpenAI]:
 
 @pytest.fixture
 def client(fake: FakeOpenAI) -> Iterator[openai.OpenAI]:
-    http = openai.DefaultHttpxClient(verify=NO_TLS)
-    with openai.OpenAI(base_url=fake.url, api_key="sk-right", max_retries=0, timeout=20, http_client=http) as made:
+    with openai.OpenAI(base_url=fake.url, api_key="sk-right", max_retries=0, timeout=20) as made:
         yield made
 
 

@@ -11,11 +11,10 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from tests.pages.conftest import ADMIN, KEY, LOOKS, Site, Visitor, visiting
-from tests.serving import NO_TLS
 
 
 def client(url: str, **headers: str) -> httpx.Client:
-    return httpx.Client(base_url=url, headers=headers, trust_env=False, verify=NO_TLS, timeout=30)
+    return httpx.Client(base_url=url, headers=headers, trust_env=False, timeout=30)
 
 
 @contextmanager

@@ -25,7 +25,6 @@ from app.store.database import Database
 from tests.bench.tables import shared_suite
 from tests.fakes.replies import Answer, Fault
 from tests.pages.conftest import ADMIN, KEY, LOOKS, Site, Visitor
-from tests.serving import NO_TLS
 
 T = TypeVar("T")
 BAD = "<script>window.hacked = 1</script><img src=x onerror='window.hacked = 1'>\"'&"
@@ -129,7 +128,7 @@ def benched(site: Site) -> Benched:
 
 @pytest.fixture
 def http(site: Site) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=site.url, trust_env=False, verify=NO_TLS, timeout=60) as client:
+    with httpx.Client(base_url=site.url, trust_env=False, timeout=60) as client:
         yield client
 
 
@@ -363,7 +362,7 @@ def test_what_no_form_of_ours_sends(http: httpx.Client, benched: Benched) -> Non
 
 
 def test_a_live_run_spends_no_more_than_was_said(site: Site, locked: str, benched: Benched) -> None:
-    with httpx.Client(base_url=locked, trust_env=False, verify=NO_TLS, timeout=60, follow_redirects=False) as http:
+    with httpx.Client(base_url=locked, trust_env=False, timeout=60, follow_redirects=False) as http:
         assert http.post("/ui/sign-in", data={"key": ADMIN}).status_code == 303
         wanted = {**LIVE, "split": "all"}
         estimate = http.post("/ui/bench/check", data=wanted).text

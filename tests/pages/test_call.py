@@ -16,7 +16,6 @@ from playwright.sync_api import Page, expect
 from app.core.types import Attempt, Call, RankedModel, Score, Usage
 from tests.pages.conftest import LOOKS, Site, Visitor
 from tests.pages.planting import HOSTILE, PRICE, attempt, call, decision, plant
-from tests.serving import NO_TLS
 from tests.store.samples import new_id
 
 ID = "00000000-0000-7000-8000-000000000000"
@@ -230,7 +229,7 @@ def test_hostile_texts_are_texts(see: Callable[..., Visitor], site: Site, plante
     assert visitor.page.get_by_role("main").inner_text().count("<script>") > 15
     assert visitor.page.locator("main img, main script").count() == 0
     visitor.check()
-    with httpx.Client(base_url=site.url, trust_env=False, verify=NO_TLS) as http:
+    with httpx.Client(base_url=site.url, trust_env=False) as http:
         reply = http.get(f"/ui/calls/{planted.hostile.id}/json")
         assert reply.headers["content-type"] == "application/json"
         assert reply.json()["session"] == HOSTILE
@@ -254,7 +253,7 @@ def test_scoring(see: Callable[..., Visitor], site: Site, planted: Planted) -> N
     expect(page.locator("#scores").get_by_role("status")).to_contain_text("Scored 0.4 for tone.")
     expect(page.locator("#scores tbody tr")).to_have_count(2)
     visitor.check()
-    with httpx.Client(base_url=site.url, trust_env=False, verify=NO_TLS) as http:
+    with httpx.Client(base_url=site.url, trust_env=False) as http:
         scores = http.get(f"/v1/calls/{planted.plain.id}").json()["scores"]
         assert [(one["name"], one["value"], one["source"]) for one in scores] == [
             ("quality", 1.0, "page"),
@@ -279,7 +278,7 @@ def test_beside_it(visit: Callable[..., Visitor], planted: Planted) -> None:
 
 
 def test_a_call_just_made_is_there(site: Site, visit: Callable[..., Visitor]) -> None:
-    with httpx.Client(base_url=site.url, trust_env=False, verify=NO_TLS, timeout=30) as http:
+    with httpx.Client(base_url=site.url, trust_env=False, timeout=30) as http:
         body = {"model": "auto/spread", "messages": [{"role": "user", "content": "hello"}]}
         made = http.post("/v1/chat/completions", json=body).headers["x-hullspeed-call-id"]
         reply = http.get(f"/ui/calls/{made}")

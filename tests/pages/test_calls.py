@@ -15,11 +15,10 @@ from playwright.sync_api import Browser, Page, expect
 
 from tests.pages.conftest import LOOKS, Site, Visitor
 from tests.pages.planting import HOSTILE, call, plant
-from tests.serving import NO_TLS
 
 
 def client(site: Site) -> httpx.Client:
-    return httpx.Client(base_url=site.url, trust_env=False, verify=NO_TLS, timeout=60)
+    return httpx.Client(base_url=site.url, trust_env=False, timeout=60)
 
 
 def shown(page: Page) -> list[str]:

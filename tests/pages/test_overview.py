@@ -19,7 +19,7 @@ from tests.cli.program import Program
 from tests.fakes.openai_server import FakeOpenAI
 from tests.fakes.replies import HttpError
 from tests.pages.conftest import ADMIN, LOOKS, Site, Visitor, config, visiting
-from tests.serving import NO_TLS, models
+from tests.serving import models
 
 HOSTILE = "<img src=x onerror=\"document.title='stolen'\"><script>document.title='stolen'</script>"
 
@@ -36,7 +36,7 @@ def proxy(
 
 
 def client(url: str) -> httpx.Client:
-    return httpx.Client(base_url=url, trust_env=False, verify=NO_TLS, timeout=30)
+    return httpx.Client(base_url=url, trust_env=False, timeout=30)
 
 
 def ask(url: str, **fields: Any) -> httpx.Response:

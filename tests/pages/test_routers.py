@@ -25,7 +25,7 @@ from tests.fakes.replies import Answer, Fault, HttpError, rate_limited
 from tests.pages.conftest import LOOKS, Site, Visitor, visiting
 from tests.routers import toy
 from tests.routers.test_card import CARD
-from tests.serving import NO_TLS, models
+from tests.serving import models
 
 HOSTILE = '"><img src=x onerror=boom()>'
 PROMPT = "add total apples price 12"
@@ -70,7 +70,7 @@ def enter(browser: Browser, lab: str) -> Iterator[Callable[..., Visitor]]:
 
 @pytest.fixture
 def http(lab: str) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=lab, trust_env=False, verify=NO_TLS, timeout=30) as client:
+    with httpx.Client(base_url=lab, trust_env=False, timeout=30) as client:
         yield client
 
 

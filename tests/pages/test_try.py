@@ -14,7 +14,6 @@ from playwright.sync_api import Browser, Page, expect
 
 from tests.fakes.replies import Answer, Fault, Gate, HttpError, ToolCall
 from tests.pages.conftest import LOOKS, Site, Visitor, visiting
-from tests.serving import NO_TLS
 
 HOSTILE = "<img src=x onerror=boom()><script>boom()</script>"
 
@@ -27,7 +26,7 @@ def _forget(site: Site) -> Iterator[None]:
 
 @pytest.fixture
 def http(site: Site) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=site.url, trust_env=False, verify=NO_TLS, timeout=30) as client:
+    with httpx.Client(base_url=site.url, trust_env=False, timeout=30) as client:
         yield client
 
 
