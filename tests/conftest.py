@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import tempfile
@@ -13,6 +14,7 @@ import psycopg
 import pytest
 from hypothesis import HealthCheck, settings
 
+from app.store import migrate
 from app.store.database import Database
 from app.store.embedded import EmbeddedServer
 from app.store.queries import calls as search
