@@ -81,7 +81,6 @@ class Server(uvicorn.Server):
     async def _drain(self, end: float) -> None:
         """Wait for what is in flight, until `end` on the loop's clock. The port stays open meanwhile: who asks hears
         503, from `/readyz` too, where a closed port would tell a platform nothing."""
-        self._state.draining = True
         for connection in list(self._state.connections):
             connection.shutdown()
         while self._state.tasks and not self.force_exit:
@@ -115,7 +114,8 @@ class Server(uvicorn.Server):
     def stop(self, at_once: bool = False) -> None:
         """Drain and exit; `at_once`: without waiting for calls in flight."""
         self.force_exit = self._proxy.hurry = self.force_exit or at_once
-        self.should_exit = True
+        # uvicorn looks at it ten times a second; who is refused meanwhile is not to ask over the same connection again.
+        self.should_exit = self._state.draining = True
         self._proxy.drain()
 
 
