@@ -30,14 +30,18 @@ class Attempted(msgspec.Struct, frozen=True, kw_only=True):
     """What was said then."""
 
 
+# Each call's attempts are looked up: left to the planner (without OFFSET 0), it read the attempts of all seven days,
+# 1.2 s of ten million calls for a month where this takes .05.
 _ATTEMPTED = """
 WITH newest AS (
   SELECT started_at, id FROM calls WHERE started_at >= :since{some} ORDER BY started_at DESC, id DESC LIMIT :newest
 ), tried AS (
   SELECT a.model, a.call_started_at, a.number, a.outcome <> 'ok' AS failed,
     coalesce(a.error, a.outcome || coalesce(' ' || a.status, '')) AS error
-  FROM newest AS n JOIN attempts AS a ON a.call_started_at = n.started_at AND a.call_id = n.id
-  WHERE a.outcome NOT IN ('client_cancelled', 'abandoned') AND a.call_started_at >= :since
+  FROM newest AS n CROSS JOIN LATERAL (
+    SELECT * FROM attempts WHERE call_started_at = n.started_at AND call_id = n.id OFFSET 0
+  ) AS a
+  WHERE a.outcome NOT IN ('client_cancelled', 'abandoned')
 )
 SELECT model, count(*) AS attempts, count(*) FILTER (WHERE failed) AS failed,
   max(call_started_at) FILTER (WHERE failed) AS last_failed_at,
