@@ -92,10 +92,12 @@ class Sessions:
 def settings(statement_timeout: float) -> tuple[bytes, tuple[str]]:
     """The statement that a session begins with, and its parameters; `statement_timeout` in seconds.
 
-    A statement rather than start-up options, which poolers in front of Postgres refuse.
+    A statement rather than start-up options, which poolers in front of Postgres refuse. A query has one core: with more
+    for somebody who looks at ten million calls, the p99 of a proxy on the same two cores was three times what it is.
     """
     statement = (
         b"SELECT set_config('statement_timeout', %s, false), set_config('TimeZone', 'UTC', false), "
-        b"set_config('application_name', 'hullspeed', false)"
+        b"set_config('application_name', 'hullspeed', false), "
+        b"set_config('max_parallel_workers_per_gather', '0', false)"
     )
     return statement, (str(round(statement_timeout * 1000)),)

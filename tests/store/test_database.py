@@ -202,3 +202,8 @@ async def test_a_session_that_is_given_up_can_be_had_again(database_url: str, tm
                 await connection.execute(b"SELECT pg_sleep(100)")
     await database.ping()
     await database.close()
+
+
+async def test_a_query_leaves_the_other_cores_to_the_proxy(database: Database) -> None:
+    async with database.begin() as connection:
+        assert (await connection.execute(sa.text("SHOW max_parallel_workers_per_gather"))).scalar() == "0"
