@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psycopg
 import pytest
 import yaml
 from playwright.sync_api import Browser, Page, expect
@@ -21,6 +22,8 @@ from tests.fakes.replies import HttpError
 from tests.pages.conftest import ADMIN, LOOKS, Site, Visitor, config, visiting
 from tests.serving import models
 
+MIGRATING = 0x68756C6C73706565
+"""The advisory lock that whoever makes the tables takes."""
 HOSTILE = "<img src=x onerror=\"document.title='stolen'\"><script>document.title='stolen'</script>"
 
 
@@ -227,6 +230,26 @@ def test_a_model_that_is_down(browser: Browser, troubled: tuple[FakeOpenAI, str]
         expect(page.get_by_role("region", name="Latest failures")).to_contain_text(HOSTILE)
         expect(page).to_have_title("Overview – Hullspeed")
         visitor.check()
+
+
+def test_the_page_of_a_ledger_that_is_not_ready(
+    browser: Browser, tmp_path: Path, new_database: Callable[[], str]
+) -> None:
+    """It becomes that of an empty ledger once the tables are made."""
+    database = new_database()
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute("SELECT pg_advisory_lock(%s)", (MIGRATING,))
+        with (
+            FakeOpenAI() as fake,
+            proxy(tmp_path, fake, database) as url,
+            visiting(browser, url) as visitor,
+        ):
+            page = visitor.page
+            page.goto("/ui/")
+            expect(page.locator("#problems")).to_contain_text("The ledger is not ready yet")
+            connection.execute("SELECT pg_advisory_unlock(%s)", (MIGRATING,))
+            expect(page.get_by_role("heading", name="Make the first call")).to_be_visible()
+            visitor.check()
 
 
 @pytest.mark.parametrize("key", [None, "hs-test-key-0a1b2c3d4e"])

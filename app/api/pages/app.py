@@ -3,61 +3,64 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 
-from fastapi import Depends, FastAPI, Request, Response
+from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route
 
-from app.api.pages.bench import bench_pages
-from app.api.pages.bench_common import Bench
-from app.api.pages.bench_compare import bench_compare_pages
-from app.api.pages.bench_items import bench_item_pages
-from app.api.pages.bench_new import bench_new_pages
-from app.api.pages.bench_runs import bench_run_pages
-from app.api.pages.bench_starts import bench_start_pages
-from app.api.pages.calls import calls_pages
+from app.api.lazy import LazyApp
 from app.api.pages.files import files_pages
 from app.api.pages.overview import overview_pages
-from app.api.pages.playground import playground_pages
 from app.api.pages.render import make_ready, page
-from app.api.pages.routers import routers_pages
 from app.api.pages.shown import Shown
 from app.api.pages.signing import signing_pages, to_sign_in
-from app.api.pages.trying import trying_pages
 from app.core.errors import HullspeedError, InvalidKey
 
 log = logging.getLogger("hullspeed.pages")
 
 
 def pages_app(shown: Shown) -> FastAPI:
-    """All pages. Errors are pages too. Takes a while: to be made in a thread."""
+    """All pages. Errors are pages too. Takes a while: to be made in a thread.
+
+    Each section but the first is an application of its own and made when it is first asked for. Only some of them need
+    numpy, pyarrow and what reads a suite: whoever opens the overview waits for none of it and keeps none of it in
+    memory.
+    """
     make_ready()
-    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
-    _install_error_pages(app)
-    app.include_router(files_pages())
-    app.include_router(signing_pages(shown.access))
+    sections = {"/calls": _calls, "/bench": _bench, "/routers": _routers, "/try": _try}
+    later: list[BaseRoute] = []
+    for path, make in sections.items():
+        section = LazyApp(partial(_section, shown, make))
+        later += [Route(path, section), Route(path + "/{rest:path}", section)]
+    return _application(shown, [overview_pages(shown)], later, [files_pages(), signing_pages(shown.access)])
+
+
+def _section(shown: Shown, make: Callable[[Shown], Sequence[APIRouter]]) -> FastAPI:
+    return _application(shown, make(shown))
+
+
+def _application(
+    shown: Shown,
+    guarded: Iterable[APIRouter],
+    mounted: Iterable[BaseRoute] = (),
+    public: Iterable[APIRouter] = (),
+) -> FastAPI:
+    """`guarded` pages are for whoever may see them; `mounted` applications see to that themselves."""
 
     async def signed_in(request: Request) -> None:
         await shown.access(request)
         request.state.signed_in = shown.access.has_key
 
-    bench = Bench(shown)
-    for pages in (
-        overview_pages(shown),
-        calls_pages(shown),
-        bench_new_pages(bench),
-        bench_start_pages(bench),
-        bench_compare_pages(bench),
-        bench_run_pages(bench),
-        bench_item_pages(bench),
-        bench_pages(bench),
-        playground_pages(shown),
-        routers_pages(shown),
-        trying_pages(shown),
-    ):
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
+    _install_error_pages(app)
+    for pages in public:
+        app.include_router(pages)
+    for pages in guarded:
         app.include_router(pages, dependencies=[Depends(signed_in)])
-    app.router.routes.append(Route("/try/chat", shown.chat, methods=["POST"]))
+    app.router.routes.extend(mounted)
 
     @app.get("/{path:path}", dependencies=[Depends(signed_in)])
     async def nothing_here() -> Response:
@@ -65,6 +68,45 @@ def pages_app(shown: Shown) -> FastAPI:
         raise HTTPException(404)
 
     return app
+
+
+def _calls(shown: Shown) -> list[APIRouter]:
+    from app.api.pages.calls import calls_pages
+
+    return [calls_pages(shown)]
+
+
+def _bench(shown: Shown) -> list[APIRouter]:
+    from app.api.pages.bench import bench_pages
+    from app.api.pages.bench_common import Bench
+    from app.api.pages.bench_compare import bench_compare_pages
+    from app.api.pages.bench_items import bench_item_pages
+    from app.api.pages.bench_new import bench_new_pages
+    from app.api.pages.bench_runs import bench_run_pages
+    from app.api.pages.bench_starts import bench_start_pages
+
+    bench = Bench(shown)
+    return [
+        bench_new_pages(bench),
+        bench_start_pages(bench),
+        bench_compare_pages(bench),
+        bench_run_pages(bench),
+        bench_item_pages(bench),
+        bench_pages(bench),
+    ]
+
+
+def _routers(shown: Shown) -> list[APIRouter]:
+    from app.api.pages.playground import playground_pages
+    from app.api.pages.routers import routers_pages
+
+    return [playground_pages(shown), routers_pages(shown)]
+
+
+def _try(shown: Shown) -> list[APIRouter]:
+    from app.api.pages.trying import trying_pages
+
+    return [trying_pages(shown)]
 
 
 def _install_error_pages(app: FastAPI) -> None:

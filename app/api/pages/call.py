@@ -13,10 +13,10 @@ from pydantic import ValidationError
 from app.api.logged import LoggedCalls, NewScore
 from app.api.pages import call_filter, conversation
 from app.api.pages.behind import behind
+from app.api.pages.colours import colours
 from app.api.pages.decision import explain
 from app.api.pages.neighbours import named_items
 from app.api.pages.render import HEADERS, away, page
-from app.api.pages.routers import colours
 from app.api.pages.shown import Shown
 from app.api.pages.timeline import bills, time_line
 from app.core.errors import NotFound, StoreUnavailable

@@ -61,7 +61,11 @@ def overview_pages(shown: Shown) -> APIRouter:
     @api.get("/overview/live")
     async def live(request: Request, asked: View) -> Response:
         seen = await watching.look(asked)
-        return await page(request, "overview_live.html", shows=SHOWS, warnings=shown.config.warnings, **_live(seen))
+        # The page came before the ledger could be asked: it is to say how to make the first call.
+        headers = {"hx-refresh": "true"} if seen.found is not None and seen.found.is_empty else {}
+        return await page(
+            request, "overview_live.html", headers=headers, shows=SHOWS, warnings=shown.config.warnings, **_live(seen)
+        )
 
     @api.get("/overview/first")
     async def first() -> Response:

@@ -14,9 +14,9 @@ from fastapi import APIRouter, Form, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
+from app.api.pages.colours import colours
 from app.api.pages.question import SHAREABLE, Question
 from app.api.pages.render import page
-from app.api.pages.routers import colours
 from app.api.pages.shown import Shown
 from app.bench import bundled
 from app.core.errors import HullspeedError, InvalidRequest

@@ -12,6 +12,7 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
+from app.api.pages.colours import colours
 from app.api.pages.render import page
 from app.api.pages.shown import Shown
 from app.api.pages.snippets import snippets
@@ -21,7 +22,6 @@ from app.bench.cost_plane import CostPlane
 from app.bench.figures import Estimate
 from app.core.errors import NotFound, StoreUnavailable
 from app.core.formats import cut
-from app.gateway.catalog import Catalog
 from app.gateway.decide import AUTO
 from app.gateway.inventory import (
     RouterFacts,
@@ -41,8 +41,6 @@ PATIENCE = 2.0
 """Seconds that a page waits for the figures of the last day, before it is shown without."""
 SHARES = (1.0, 0.98, 0.95, 0.9)
 """Targets of quality that the model card gives settings for."""
-COLOURS = 10
-"""Of the style, `--c0` and on."""
 FROM_CALLS = "calls"
 """What a suite of logged calls is called."""
 
@@ -126,11 +124,6 @@ async def last_day(shown: Shown, wanted: StatsFilter | None) -> Overview | None:
             return await overview(shown.database, now - DAY, now, wanted or StatsFilter(), now=now)
     except (StoreUnavailable, TimeoutError):
         return None
-
-
-def colours(catalog: Catalog) -> dict[str, str]:
-    """The colour of each model on these pages, as a value of CSS."""
-    return {name: f"var(--c{place % COLOURS})" for place, name in enumerate(catalog)}
 
 
 def card_verdict(card: Card) -> str:

@@ -8,11 +8,12 @@ from __future__ import annotations
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
+from starlette.routing import Route
 
 from app.api.logged import LoggedCalls
+from app.api.pages.colours import colours
 from app.api.pages.decision import explain
 from app.api.pages.render import page
-from app.api.pages.routers import colours
 from app.api.pages.shown import Shown
 from app.api.pages.snippets import address
 from app.core.errors import NotFound, StoreUnavailable
@@ -59,6 +60,8 @@ def trying_pages(shown: Shown) -> APIRouter:
             colours=colours(decider.catalog),
         )
 
+    # No endpoint of FastAPI's: it takes the request and gives the reply as they are.
+    api.routes.append(Route("/try/chat", shown.chat, methods=["POST"]))
     return api
 
 
