@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 from typing import Protocol
 from urllib.parse import unquote
 
@@ -30,15 +29,11 @@ class ClientGone(Exception):
     """The client closed the connection before its request was complete."""
 
 
-class Started(Client, Protocol):
-    """A client that tells whether its reply has begun."""
-
-    started: bool
-
-
-class Connected(Started, Protocol):
+class Connected(Client, Protocol):
     """A client whose connection tells when it is lost."""
 
+    started: bool
+    """Its reply has begun."""
     leaves: bool
     """The call is to be given up then."""
 
@@ -95,7 +90,7 @@ class CallEndpoint:
             return
         except ClientGone:
             return
-        async with self._cut_off(call, client):
+        try:
             if call.head.idempotency is None:
                 await self._serve(call, body, client, receive)
                 return
@@ -104,6 +99,10 @@ class CallEndpoint:
                 await self._serve(call, body, marked, receive)
 
             await self.idempotency.serve(self.gateway, call, body, client, serve)
+        except asyncio.CancelledError:
+            if client.gone or client.started:
+                raise
+            await self._cut_off(call, client)
 
     async def answer(self, headers: RawHeaders, body: bytes, client: Connected) -> None:
         """Serve a request that has come whole; who calls cancels this when the client is gone."""
@@ -113,7 +112,7 @@ class CallEndpoint:
         if len(body) > self.max_body_bytes:
             await self.gateway.reject(call, too_large(self.max_body_bytes), client)
             return
-        async with self._cut_off(call, client):
+        try:
             if call.head.idempotency is None:
                 await self.gateway.handle(call, body, client)
                 return
@@ -125,17 +124,15 @@ class CallEndpoint:
             # Its reply is kept for a client that comes back for it.
             client.leaves = False
             await self.idempotency.serve(self.gateway, call, body, client, serve)
-
-    @asynccontextmanager
-    async def _cut_off(self, call: OpenCall, client: Started) -> AsyncIterator[None]:
-        """Where the server stops before there is a reply, the client hears of it."""
-        try:
-            yield
         except asyncio.CancelledError:
             if client.gone or client.started:
                 raise
-            error = Stopping()
-            await client.send(error.status, self._error_headers(call, error), self.dialect.error(error))
+            await self._cut_off(call, client)
+
+    async def _cut_off(self, call: OpenCall, client: Client) -> None:
+        """The server stops before there is a reply: the client hears of it."""
+        error = Stopping()
+        await client.send(error.status, self._error_headers(call, error), self.dialect.error(error))
 
     def _error_headers(self, call: OpenCall, error: HullspeedError) -> dict[str, str]:
         pause = {} if error.retry_after is None else {"retry-after": f"{error.retry_after:.0f}"}

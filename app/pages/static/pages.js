@@ -105,6 +105,9 @@
 
   const drawAll = () => document.querySelectorAll(".chart").forEach(draw);
 
+  // plotly is large and comes in its own time: what it is to draw is asked for meanwhile.
+  document.addEventListener("load", (event) => event.target.localName === "script" && drawAll(), true);
+
   function begin(within) {
     for (const chart of within.querySelectorAll(".chart[data-figure]")) {
       if (chart.dataset.begun) continue;
