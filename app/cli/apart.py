@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import multiprocessing
 import os
 import pickle
@@ -20,7 +19,7 @@ from app.core.logs import configure_logging
 from app.core.settings import Settings
 from app.gateway.recorded import RecordedUpstream
 from app.main import Proxy
-from app.serving import bind, serving
+from app.serving import bind, serving, spare_the_collector
 from routers import Router
 
 WORTH_IT = 2000
@@ -83,7 +82,8 @@ def _main(sock: socket.socket, pipe: Connection) -> None:
             upstreams={"recorded": upstream},
             routers=routers,
         )
-        gc.freeze()  # a large suite stays as it is: nothing of it is to be looked through again and again
+        # A large suite stays as it is, too: nothing of it is to be looked through again and again.
+        spare_the_collector()
         run_async(_serve(proxy, sock, pipe))
     except ConfigError as error:
         with suppress(OSError):
