@@ -96,7 +96,7 @@ def _spend(name: str, sums: Overview) -> Tile:
         return Tile(name, [(usd(total.cost_usd), "")], ["no calls, no spend"])
     asides = [f"{usd(total.cost_usd / total.calls * 1000)} per 1,000 calls"]
     if total.unpriced:
-        asides.append(f"without {count(total.unpriced)} calls at an unknown price")
+        asides.append(f"left out: {count(total.unpriced)} at an unknown price")
     else:
         asides.append("failed attempts that were billed are in it")
     return Tile(name, [(usd(total.cost_usd), "")], asides)
@@ -107,7 +107,7 @@ def _saved_against_best(name: str, seen: Seen, found: Found) -> Tile:
     if best is None:
         why = "not known which is best: no router predicts quality, and too few calls are scored"
         return Tile(name, [(UNKNOWN, "")], [why])
-    of = "scores" if best.basis == "scores" else "predictions"
+    of = ("score" if best.basis == "scores" else "prediction") + ("" if best.count == 1 else "s")
     chosen = f"best by quality: {best.quality:.2f}, the mean of {count(best.count)} {of}"
     tile = _saved(name, found.sums.compared, found.sums.total.calls, best.model, seen.prices)
     return replace(tile, asides=[chosen, *tile.asides])
@@ -123,7 +123,7 @@ def _saved(name: str, compared: Compared, calls: int, model: str | None, prices:
     (baseline,) = baselines(compared, {model: prices[model]})
     asides = [f"estimate: {usd(baseline.cost_usd)} for as many tokens at its price today"]
     if missing := calls - compared.calls:
-        asides.append(f"{count(missing)} calls without an answer or a known cost are left out")
+        asides.append(f"left out: {count(missing)} without an answer or a known cost")
     return Tile(name, _signed(baseline), asides, "good" if baseline.saved_usd > 0 else "bad", model=model)
 
 
