@@ -24,7 +24,7 @@ from app.bench.local import recorded_source, recorded_upstream
 from app.bench.plan import Plan, RouterSpec
 from app.bench.report import Report
 from app.bench.run import Target, replay, score
-from app.cli.apart import describe, served_apart
+from app.cli.apart import PROCESSES, describe, served_apart
 from app.cli.options import run_async
 from app.core.settings import Settings
 from app.store import migrate
@@ -100,7 +100,7 @@ async def main(limit: int | None, concurrency: int, folder: Path) -> None:
     wanted = Counter((text, t, item.id) for text in ROUTERS for t in TRADEOFFS for item in plan.items)
     used = {who: (after[who] - before[who]) / progress.done * 1e3 for who in after}
     whole = sum(used.values())
-    most = min(1e3 / max(used["proxy"], used["client"]), len(os.sched_getaffinity(0)) * 1e3 / whole)
+    most = min(1e3 / max(used["proxy"] / PROCESSES, used["client"]), len(os.sched_getaffinity(0)) * 1e3 / whole)
     print(f"calls                {progress.done:,} over HTTP, {progress.failed} failed")
     print(f"rate                 {progress.rate:,.0f} calls/s end to end, {concurrency} in flight")
     print(f"CPU-ms a call        {whole:.3f}: {', '.join(f'{who} {value:.3f}' for who, value in used.items())}")

@@ -1,4 +1,4 @@
-"""A proxy of recorded models in a process of its own, so that a replay's client and its proxy have a core each."""
+"""A proxy of recorded models in processes of its own, so that a replay's client is not kept from its core."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import os
 import pickle
 import signal
 import socket
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from multiprocessing.connection import Connection
 
 from app.cli.options import run_async
@@ -19,11 +19,14 @@ from app.core.logs import configure_logging
 from app.core.settings import Settings
 from app.gateway.recorded import RecordedUpstream
 from app.main import Proxy
-from app.serving import bind, serving, spare_the_collector
+from app.serving import bind_all, serving, spare_the_collector
 from routers import Router
 
 WORTH_IT = 2000
 """Calls from which a second process saves more time than it takes to start."""
+PROCESSES = 2
+"""Of the proxy, on one port: where it routes by what it has learned, one takes twice as long as the client does. Each
+has the whole suite in memory."""
 _END_SECONDS = 30.0
 
 
@@ -45,26 +48,45 @@ def describe(
 @asynccontextmanager
 async def served_apart(described: bytes) -> AsyncIterator[str]:
     """Serve what `describe` gave while the block runs; gives the base URL. Raises `ConfigError`."""
-    sock = bind("127.0.0.1", 0)
+    with ExitStack() as stack:
+        socks = bind_all("127.0.0.1", 0, PROCESSES)
+        for sock in socks:
+            stack.callback(sock.close)
+        pipes = [stack.enter_context(_process(sock)) for sock in socks]
+        try:
+            urls = await asyncio.gather(*(asyncio.to_thread(_told, pipe, described) for pipe in pipes))
+            yield urls[0]
+        finally:
+            for pipe in pipes:
+                pipe.close()  # tells it to end
+            await asyncio.to_thread(stack.close)
+
+
+@contextmanager
+def _process(sock: socket.socket) -> Iterator[Connection]:
+    """A process that serves on `sock` until the pipe is closed."""
     here, there = multiprocessing.get_context("spawn").Pipe()
     process = multiprocessing.get_context("spawn").Process(target=_main, args=(sock, there), daemon=True)
+    process.start()
+    there.close()
     try:
-        process.start()
-        there.close()
-        await asyncio.to_thread(here.send_bytes, described)
-        try:
-            url, trouble = await asyncio.to_thread(here.recv)
-        except EOFError:
-            url, trouble = None, "the process of the proxy ended before it served"
-        if url is None:
-            raise ConfigError(trouble)
-        yield url
+        yield here
     finally:
-        here.close()  # tells it to end
-        sock.close()
-        if process.pid is not None:
-            await asyncio.to_thread(process.join, _END_SECONDS)
-            process.kill()
+        here.close()
+        process.join(_END_SECONDS)
+        process.kill()
+
+
+def _told(pipe: Connection, described: bytes) -> str:
+    """The base URL, once the process at the other end serves. Raises `ConfigError`."""
+    try:
+        pipe.send_bytes(described)
+        url, trouble = pipe.recv()
+    except (EOFError, OSError):
+        url, trouble = None, "the process of the proxy ended before it served"
+    if url is None:
+        raise ConfigError(trouble)
+    return str(url)
 
 
 def _main(sock: socket.socket, pipe: Connection) -> None:

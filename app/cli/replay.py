@@ -206,7 +206,7 @@ async def _served(proxy: Proxy) -> AsyncIterator[str]:
 
 
 def _described(wanted: Wanted, settings: Settings, built: dict[str, Router]) -> bytes | None:
-    """The proxy of recorded models as a process of its own takes it; None where it had better stay in this one."""
+    """The proxy of recorded models as other processes take it; None where it had better stay in this one."""
     plan = wanted.plan
     calls = len(plan.routers) * len(plan.tradeoffs) * len(plan.rows)
     if wanted.upstream == "live" or wanted.embedder is not None or calls < WORTH_IT:
