@@ -25,8 +25,8 @@ log = logging.getLogger("hullspeed.pages")
 def pages_app(shown: Shown) -> FastAPI:
     """All pages. Errors are pages too. Takes a while: to be made in a thread.
 
-    Each section but the first is an application of its own and made when it is first asked for. Only some of them need
-    numpy, pyarrow and what reads a suite: whoever opens the overview waits for none of it and keeps none of it in
+    Each section but the first is an application of its own and made when it is first asked for. Some of them need
+    pyarrow, the graders and what reads a suite: whoever opens the overview waits for none of it and keeps none of it in
     memory.
     """
     make_ready()
