@@ -16,14 +16,13 @@ import pytest
 import yaml
 from playwright.sync_api import Browser, Page, Route, expect
 
+from app.store import migrate
 from tests.cli.program import Program
 from tests.fakes.openai_server import FakeOpenAI
 from tests.fakes.replies import HttpError
 from tests.pages.conftest import ADMIN, LOOKS, Site, Visitor, config, visiting
 from tests.serving import models
 
-MIGRATING = 0x68756C6C73706565
-"""The advisory lock that whoever makes the tables takes."""
 HOSTILE = "<img src=x onerror=\"document.title='stolen'\"><script>document.title='stolen'</script>"
 
 
@@ -250,7 +249,7 @@ def test_the_page_of_a_ledger_that_is_not_ready(
     """It becomes that of an empty ledger once the tables are made."""
     database = new_database()
     with psycopg.connect(database, autocommit=True) as connection:
-        connection.execute("SELECT pg_advisory_lock(%s)", (MIGRATING,))
+        connection.execute("SELECT pg_advisory_lock(%s)", (migrate._LOCK,))
         with (
             FakeOpenAI() as fake,
             proxy(tmp_path, fake, database) as url,
@@ -259,7 +258,7 @@ def test_the_page_of_a_ledger_that_is_not_ready(
             page = visitor.page
             page.goto("/ui/")
             expect(page.locator("#problems")).to_contain_text("The ledger is not ready yet")
-            connection.execute("SELECT pg_advisory_unlock(%s)", (MIGRATING,))
+            connection.execute("SELECT pg_advisory_unlock(%s)", (migrate._LOCK,))
             expect(page.get_by_role("heading", name="Make the first call")).to_be_visible()
             visitor.check()
 
