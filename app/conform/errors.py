@@ -233,8 +233,9 @@ async def half_a_body_is_no_request(case: Case) -> str:
         headers = {**case.headers(), "content-length": str(len(body) + 10)}
         await connection.send("POST", "/v1/chat/completions", headers, body)
     await asyncio.sleep(0.3)
-    expect(not any(nonce.encode() in seen.raw for seen in case.mock.chats), "the upstream was asked")
+    # On a busy machine nobody may have had a turn meanwhile; what was sent before a whole request has come by now.
     again = await case.ask()
+    expect(not any(nonce.encode() in seen.raw for seen in case.mock.chats), "the upstream was asked")
     if again.status != 200:
         raise NotApplicable(f"the gateway answers {again.status} to a good request")
     return "the upstream was not asked, and the next request is served"
