@@ -117,7 +117,11 @@ def last_text(messages: Sequence[Mapping[str, Any]]) -> str:
 
 def text_length(messages: Sequence[Mapping[str, Any]]) -> int:
     """Characters of text in all messages together."""
-    return sum([len(message_text(message)) for message in messages])
+    total = 0
+    for message in messages:
+        content = message.get("content")
+        total += len(content if isinstance(content, str) else message_text(message))
+    return total
 
 
 def tokens_of(characters: int) -> int:

@@ -1,4 +1,4 @@
-"""One page of metrics over several workers, and counters and histograms that cost a request next to nothing.
+"""One page of metrics over several workers, and counters, gauges and histograms that cost a request next to nothing.
 
 Each worker gives a snapshot of its registry when somebody asks; `Sums` adds them up. What a worker counted stays in
 the sums when it is gone, so counters never fall because a worker was restarted. A worker that was killed without
@@ -15,7 +15,7 @@ from itertools import accumulate
 
 import msgspec
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.metrics_core import CounterMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
@@ -54,6 +54,24 @@ class Count(Collector):
         for labels, value in list(self._values.items()):
             family.add_metric(labels, value)
         return [family]
+
+
+class Level(Collector):
+    """A gauge, as `Count` is a counter."""
+
+    def __init__(self, name: str, text: str, registry: CollectorRegistry) -> None:
+        self._name, self._text = name, text
+        self.value = 0.0
+        """What it shows; to be set at will."""
+        registry.register(self)
+
+    def describe(self) -> Iterable[Metric]:
+        """As `Count.describe`."""
+        return [GaugeMetricFamily(self._name, self._text)]
+
+    def collect(self) -> Iterable[Metric]:
+        """The family as it is now."""
+        return [GaugeMetricFamily(self._name, self._text, value=self.value)]
 
 
 class Distribution(Collector):

@@ -13,7 +13,7 @@ from importlib.metadata import version
 from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollector, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
-from app.core.exposition import Count, Distribution, snapshot
+from app.core.exposition import Count, Distribution, Level, snapshot
 from app.core.types import Attempt, Call
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0)
@@ -61,7 +61,7 @@ class Metrics:
         self.tokens = Count("hullspeed_tokens", "Tokens used, by kind.", ("model", "kind"), registry)
         self.cost = Count("hullspeed_cost_usd", "USD spent, where the price is known.", ("router", "model"), registry)
         self.unpriced = Count("hullspeed_unpriced_attempts", "Attempts whose cost is unknown.", ("model",), registry)
-        self.inflight = Gauge("hullspeed_inflight_calls", "Calls being served now.", registry=registry)
+        self.inflight = Level("hullspeed_inflight_calls", "Calls being served now.", registry)
         self.model_available = Gauge(
             "hullspeed_model_available", "1 where the model can be called.", ["model"], registry=registry
         )

@@ -104,7 +104,7 @@ class Gateway:
             call.outcome = "client_cancelled"
             exchange.record()
             raise
-        self.metrics.inflight.inc()
+        self.metrics.inflight.value += 1
         try:
             await exchange.serve(body)
         except asyncio.CancelledError:
@@ -122,7 +122,7 @@ class Gateway:
             exchange.record()
             # The two hold each other: they would wait for the garbage collector, which seldom comes.
             exchange.stream = None
-            self.metrics.inflight.dec()
+            self.metrics.inflight.value -= 1
             self.admission.leave()
 
     async def reject(self, call: OpenCall, error: HullspeedError, client: Client) -> None:

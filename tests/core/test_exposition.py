@@ -64,7 +64,7 @@ def test_the_page_of_two_workers_is_their_sum() -> None:
         metrics.label = str
         for _ in range(count):
             metrics.observe(call())
-        metrics.inflight.set(count)
+        metrics.inflight.value = count
         metrics.model_available.labels("small").set(count - 1)
         metrics.config_reloads.labels("ok").inc(3)
         sums.take(count, metrics.snapshot())
@@ -85,7 +85,7 @@ def test_no_counter_falls_whatever_becomes_of_workers(events: list[tuple[int, st
     for place, event in events:
         if event == "calls":
             workers[place].observe(call())
-            workers[place].inflight.inc()
+            workers[place].inflight.value += 1
         elif event == "scrape":
             for number, metrics in enumerate(workers):
                 sums.take(number, metrics.snapshot())
@@ -101,7 +101,7 @@ def test_no_counter_falls_whatever_becomes_of_workers(events: list[tuple[int, st
 def test_what_a_worker_was_doing_ends_with_it_and_what_it_counted_stays() -> None:
     sums, metrics = Sums(), Metrics()
     metrics.observe(call())
-    metrics.inflight.set(5)
+    metrics.inflight.value = 5
     sums.take(0, metrics.snapshot())
     sums.retire(0)
     sums.take(0, Metrics().snapshot())
