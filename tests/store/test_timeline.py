@@ -21,8 +21,10 @@ from tests.store.test_overview import BEGIN, drawn, ship_calls
     ("hours", "wanted", "step"),
     [
         (240, StatsFilter(), timedelta(days=1)),
-        (100, StatsFilter(source="live", router="knn"), timedelta(hours=1)),
-        (2, StatsFilter(), timedelta(minutes=1)),
+        (100, StatsFilter(source="live", router="knn"), timedelta(hours=2)),
+        (90, StatsFilter(source="live", router="knn"), timedelta(hours=1)),
+        (1, StatsFilter(), timedelta(minutes=1)),
+        (2, StatsFilter(), timedelta(minutes=2)),
     ],
 )
 async def test_steps_are_those_of_the_calls(
@@ -64,7 +66,7 @@ async def test_a_long_time_has_wider_steps_and_many_models_share_a_line(database
     calls = [full_call(model=name, started_at=NOW) for place, name in enumerate(names) for _ in range(20 - place)]
     await ship_calls(database, [*calls, small_call(started_at=NOW - timedelta(days=900))])
     found = await timeline(database, now=NOW)
-    assert found.step == timedelta(days=5)
+    assert found.step == timedelta(days=10)
     assert len(found.steps) <= MOST_STEPS
     assert list(found.models) == names[:MOST_MODELS]
     assert found.others.calls[-1] == sum(20 - place for place in range(MOST_MODELS, len(names)))

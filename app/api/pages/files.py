@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import hashlib
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache
 from importlib.resources import files
 from importlib.resources.abc import Traversable
@@ -19,6 +20,7 @@ from app.core.errors import NotFound
 
 TYPES = {"css": "text/css; charset=utf-8", "js": "text/javascript; charset=utf-8", "svg": "image/svg+xml"}
 _FOREVER = "public, max-age=31536000, immutable"
+_COMPRESSING = ThreadPoolExecutor(1, thread_name_prefix="files")
 
 
 class _File(NamedTuple):
@@ -45,8 +47,8 @@ def files_pages() -> APIRouter:
 
     @api.get("/files/{tag}/{name}")
     async def file(request: Request, tag: str, name: str) -> Response:
-        # Compressing the largest takes a while.
-        found = await asyncio.to_thread(_read, name)
+        # Whoever goes away meanwhile does not take it from the others.
+        found = await asyncio.shield(asyncio.wrap_future(compressed(name)))
         headers = {
             # An old page of a proxy that has been replaced must not have the new file kept under the old name.
             "cache-control": _FOREVER if tag == found.tag else "no-store",
@@ -64,8 +66,14 @@ def files_pages() -> APIRouter:
 
 
 @cache
-def _read(name: str) -> _File:
-    return _File(gzip.compress(_find(name).read_bytes(), 6, mtime=0), _tag(name))
+def compressed(name: str) -> Future[_File]:
+    """The file, compressed in a thread: for the largest a tenth of a second. Who knows that it will be asked for has
+    it begin in time. Raises `NotFound`."""
+    return _COMPRESSING.submit(_compress, _find(name))
+
+
+def _compress(found: Traversable) -> _File:
+    return _File(gzip.compress(found.read_bytes(), 6, mtime=0), _tag(found.name))
 
 
 @cache

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from typing import Annotated, Any, Literal
 from urllib.parse import urlencode
@@ -21,7 +22,7 @@ from app.api.pages.overview_figures import (
 from app.api.pages.overview_rows import failing, model_rows, troubles
 from app.api.pages.overview_tiles import chosen_baseline, tiles
 from app.api.pages.overview_view import PERIODS, SHOWS, Asked, Seen, Watching
-from app.api.pages.render import HEADERS, page
+from app.api.pages.render import HEADERS, compiled, page
 from app.api.pages.shown import Shown
 from app.core.errors import StoreUnavailable
 from app.gateway.catalog import CHAT
@@ -36,11 +37,13 @@ def overview_pages(shown: Shown) -> APIRouter:
 
     @api.get("/")
     async def overview(request: Request, asked: View) -> Response:
-        seen = await watching.look(asked)
+        # Postgres looks meanwhile.
+        seen, _ = await asyncio.gather(watching.look(asked), compiled("overview.html"))
         replays_instead = seen.only_replays and "source" not in request.query_params
         if replays_instead:
             # Whoever has just run the demo or a bench is to see something.
             seen = await watching.look(replace(asked, source="all"))
+        watching.begin_timeline(seen)
         given = seen.given
         # The address without what goes without saying, where a form has put everything into it.
         headers = {"hx-push-url": f"/ui/?{urlencode(given)}" if given else "/ui/"}

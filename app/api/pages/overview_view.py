@@ -121,6 +121,7 @@ class Watching:
         self._attempted = Briefly[dict[str, Attempted]](5.0)
         self._qualities = Briefly[list[ExpectedQuality]](60.0)
         self._waiting = Briefly[tuple[int, int]](2.0)
+        self._looking: set[asyncio.Future[Timeline]] = set()
 
     async def look(self, asked: Asked) -> Seen:
         """Everything; without the ledger where that does not answer soon."""
@@ -153,6 +154,16 @@ class Watching:
         key = (asked.period, asked.wanted)
         database = self.shown.database
         return await self._timelines.get(key, lambda: timeline(database, asked.since(now), now, asked.wanted))
+
+    def begin_timeline(self, seen: Seen) -> None:
+        """Look for what the charts of a page will ask for as soon as a browser has read it."""
+        if seen.found is None or seen.found.is_empty:
+            return
+        looking = asyncio.ensure_future(self.timeline(seen.asked))
+        self._looking.add(looking)
+        looking.add_done_callback(self._looking.discard)
+        # Whoever asks for a chart is told what went wrong.
+        looking.add_done_callback(lambda done: done.cancelled() or done.exception())
 
     async def is_empty(self) -> bool:
         """Whether no call was ever recorded. Raises `StoreUnavailable`."""

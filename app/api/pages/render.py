@@ -56,10 +56,7 @@ SECTIONS = (
 async def page(request: Request, template: str, *, status: int = 200, **context: Any) -> Response:
     """The reply that a template of `app/pages/templates/ui` gives: a whole page, or a part for htmx."""
     headers: Mapping[str, str] = context.pop("headers", {})
-    name = f"ui/{template}"
-    made = _compiled.get(name)
-    if made is None:
-        made = await asyncio.to_thread(_compile, name)
+    made = await compiled(template)
     path = request.scope["path"]
     # `/ui/` is the overview, and no more than that.
     current = next((s.path for s in SECTIONS if path == s.path or path.startswith(f"{s.path}/")), None)
@@ -73,6 +70,15 @@ async def page(request: Request, template: str, *, status: int = 200, **context:
             await asyncio.sleep(0)
             begun = time.monotonic()
     return Response("".join(pieces), status, {**HEADERS, **headers}, media_type="text/html")
+
+
+async def compiled(template: str) -> Template:
+    """A template of `app/pages/templates/ui`. Worth asking for beside what takes long elsewhere."""
+    name = f"ui/{template}"
+    made = _compiled.get(name)
+    if made is None:
+        made = await asyncio.to_thread(_compile, name)
+    return made
 
 
 def make_ready() -> None:
