@@ -1,7 +1,8 @@
 """The one way to Postgres: connections to `DATABASE_URL` or to the embedded server.
 
-What a serving process does all the time has the driver's own (`session`), queries and the schema have SQLAlchemy's
-(`begin`), which is imported when it is first asked for.
+What a serving process does all the time and what its pages show have the driver's own (`session`, `reading`), whose
+statements are written out. Queries that are put together and the schema have SQLAlchemy's (`begin`), which is imported
+when it is first asked for.
 
 Opening needs no answer from an external server: the proxy starts, serves and journals without one. Whatever keeps
 Postgres from answering becomes `StoreUnavailable`, one line that names the host, the port and the way out, and never
@@ -23,7 +24,7 @@ from psycopg.errors import UndefinedColumn, UndefinedTable
 from app.core.errors import ConfigError, StoreUnavailable
 from app.store.address import Address
 from app.store.embedded import EmbeddedServer
-from app.store.sessions import AllInUse, Connection, Sessions
+from app.store.sessions import MOST_READING, AllInUse, Connection, Reading, Sessions
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -51,6 +52,7 @@ class Database:
         self._connect_timeout = connect_timeout
         self._statement_timeout = statement_timeout
         self._sessions: Sessions | None = None
+        self._readers: Sessions | None = None
         self._engine: AsyncEngine | None = None
         self._opening: asyncio.Task[None] | None = None
 
@@ -88,9 +90,9 @@ class Database:
             return
         if self._embedded is not None:
             self._address = Address.parse(await asyncio.to_thread(self._embedded.start))
-        self._sessions = Sessions(
-            self._arguments(), statement_timeout=self._statement_timeout, patience=self._connect_timeout
-        )
+        arguments, seconds, patience = self._arguments(), self._statement_timeout, self._connect_timeout
+        self._readers = Sessions(arguments, statement_timeout=seconds, patience=patience, most=MOST_READING)
+        self._sessions = Sessions(arguments, statement_timeout=seconds, patience=patience)
 
     def _arguments(self) -> dict[str, Any]:
         return {"connect_timeout": max(2, round(self._connect_timeout)), **self.address.arguments()}
@@ -140,6 +142,9 @@ class Database:
         if self._sessions is not None:
             await self._sessions.close()
             self._sessions = None
+        if self._readers is not None:
+            await self._readers.close()
+            self._readers = None
         if self._embedded is not None:
             await asyncio.to_thread(self._embedded.stop)
 
@@ -152,6 +157,17 @@ class Database:
                 raise StoreUnavailable("The database is not open.")
             async with self._sessions.begin() as connection:
                 yield connection
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[Reading]:
+        """For statements that only look, in a transaction; those that write wait for none of them. Raises as
+        `begin`."""
+        with self.explained():
+            await self._opened()
+            if self._readers is None:
+                raise StoreUnavailable("The database is not open.")
+            async with self._readers.begin() as connection:
+                yield Reading(connection)
 
     @asynccontextmanager
     async def begin(self) -> AsyncIterator[AsyncConnection]:

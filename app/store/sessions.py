@@ -1,21 +1,23 @@
-"""Connections of the driver's own for what a serving process does all the time: shipping its rows, keeping replies.
+"""Connections of the driver's own: for what a serving process does all the time, shipping its rows and keeping replies,
+and for what is looked at.
 
-These statements are written out, and need nothing of SQLAlchemy, which takes a process 25 MB: queries and the schema
-have it, and it is imported when the first of them comes.
+These statements are written out, and need nothing of SQLAlchemy, which takes a process 20 MB and the first page of it a
+quarter of a second: queries that are put together and the schema have it.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import psycopg
 from psycopg.pq import TransactionStatus
+from psycopg.rows import namedtuple_row
 
-MOST = 5
-"""Connections at once; most of the time it is one."""
+MOST, MOST_READING = 5, 10
+"""Connections at once, and those of who only looks, whom nobody else waits for; most of the time it is one."""
 
 Connection = psycopg.AsyncConnection[tuple[Any, ...]]
 
@@ -27,12 +29,15 @@ class AllInUse(Exception):
 class Sessions:
     """A few connections to one database, made when they are needed."""
 
-    def __init__(self, arguments: Mapping[str, Any], *, statement_timeout: float, patience: float) -> None:
-        """`arguments`: of `psycopg.connect`; `patience`: seconds to wait for one of the connections."""
+    def __init__(
+        self, arguments: Mapping[str, Any], *, statement_timeout: float, patience: float, most: int = MOST
+    ) -> None:
+        """`arguments`: of `psycopg.connect`; `patience`: seconds to wait for one of the `most` connections."""
         self._arguments = arguments
         self._settings = settings(statement_timeout)
         self._patience = patience
-        self._free = asyncio.Semaphore(MOST)
+        self._most = most
+        self._free = asyncio.Semaphore(most)
         self._idle: list[Connection] = []
         self._closed = False
 
@@ -43,7 +48,7 @@ class Sessions:
             async with asyncio.timeout(self._patience):
                 await self._free.acquire()
         except TimeoutError:
-            raise AllInUse(f"all {MOST} connections are in use") from None
+            raise AllInUse(f"all {self._most} connections are in use") from None
         try:
             connection = await self._take()
             try:
@@ -87,6 +92,39 @@ class Sessions:
                 await connection.close()
         else:
             self._idle.append(connection)
+
+
+class Reading:
+    """Statements in one transaction, whose rows are named tuples. Parameters stand as `%(name)s`, a percent sign as
+    `%%` (psycopg.org, "Passing parameters to SQL queries")."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+
+    async def rows(self, statement: str, given: Mapping[str, Any] | None = None) -> list[Any]:
+        """All rows."""
+        async with self.connection.cursor(row_factory=namedtuple_row) as cursor:
+            await cursor.execute(statement.encode(), given or {})
+            return await cursor.fetchall()
+
+    async def pieces(
+        self, statement: str, given: Mapping[str, Any] | None = None, size: int = 500
+    ) -> AsyncGenerator[list[Any]]:
+        """All rows, so many at once; no more than these are in memory. To be closed where it is not read to its end."""
+        async with self.connection.cursor("pieces", row_factory=namedtuple_row) as cursor:
+            await cursor.execute(statement.encode(), given or {})
+            while rows := await cursor.fetchmany(size):
+                yield rows
+
+    async def row(self, statement: str, given: Mapping[str, Any] | None = None) -> Any:
+        """The first row; None where there is none."""
+        async with self.connection.cursor(row_factory=namedtuple_row) as cursor:
+            await cursor.execute(statement.encode(), given or {})
+            return await cursor.fetchone()
+
+    async def value(self, statement: str, given: Mapping[str, Any] | None = None) -> Any:
+        """The first column of the one row that there is."""
+        return (await self.row(statement, given))[0]
 
 
 def settings(statement_timeout: float) -> tuple[bytes, tuple[str]]:

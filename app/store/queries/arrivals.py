@@ -5,11 +5,8 @@ from __future__ import annotations
 from collections.abc import Container
 from datetime import datetime, timedelta
 
-import sqlalchemy as sa
-
 from app.store.database import Database
-from app.store.queries.calls import EVERYTHING, MAX_PAGE, CallFilter, CallRow, conditions
-from app.store.tables import calls
+from app.store.queries.calls import EVERYTHING, MAX_PAGE, CallFilter, CallRow, columns, conditions
 
 LONGEST = timedelta(minutes=15)
 """Calls that took longer are not found: the index is on the start, and this bounds what is looked through."""
@@ -23,13 +20,19 @@ async def arrived_calls(
     A call comes into the ledger when it has ended, so the newest by start, which `list_calls` gives, may not be the
     newest there. Raises `StoreUnavailable`.
     """
-    ended = calls.c.started_at + sa.func.make_interval(0, 0, 0, 0, 0, 0, calls.c.latency)
-    recent = calls.c.started_at > since - LONGEST
-    ids = sa.select(calls.c.id).where(recent, ended > since, *conditions(wanted)).order_by(ended, calls.c.id)
-    async with database.begin() as connection:
-        fresh = [key for key in (await connection.execute(ids)).scalars() if key not in known][:MAX_PAGE]
+    some, given = conditions(wanted)
+    given |= {"ended": since, "begun": since - LONGEST}
+    recent, order = "calls.started_at > %(begun)s", f"ORDER BY {_ENDED}, calls.id"
+    async with database.reading() as reading:
+        rows = await reading.rows(
+            f"SELECT calls.id::text FROM calls WHERE {recent} AND {_ENDED} > %(ended)s AND {some} {order}",  # noqa: S608 -- only words of our own are put in
+            given,
+        )
+        fresh = [row.id for row in rows if row.id not in known][:MAX_PAGE]
         if not fresh:
             return []
-        columns = [calls.c[name] for name in CallRow.__struct_fields__]
-        rows = sa.select(*columns).where(calls.c.id.in_(fresh), recent).order_by(ended, calls.c.id)
-        return [CallRow(**row._mapping) for row in await connection.execute(rows)]
+        query = f"SELECT {columns('calls')} FROM calls WHERE calls.id = ANY(%(fresh)s::uuid[]) AND {recent} {order}"  # noqa: S608 -- as above
+        return [CallRow(**row._asdict()) for row in await reading.rows(query, {**given, "fresh": fresh})]
+
+
+_ENDED = "calls.started_at + make_interval(secs => calls.latency)"

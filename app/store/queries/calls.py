@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 import time
 import uuid
 from collections.abc import Iterator
@@ -17,15 +18,12 @@ from decimal import Decimal
 from typing import Any
 
 import msgspec
-import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.core.errors import InvalidRequest
 from app.core.types import Attempt, Call, CallOutcome, Score, Usage
 from app.store.database import Database
-from app.store.engine import driver
 from app.store.partitions import bounds, days
-from app.store.tables import attempts, calls, scores
+from app.store.sessions import Reading
 from app.store.text import clean
 
 MAX_PAGE = 1000
@@ -38,9 +36,6 @@ _BLOCK, _TEXT_BLOCK, _LARGEST_BLOCK = 2_000, 200, 50_000
 _CLOCKS_APART = timedelta(days=1)
 _USAGE = ("prompt_tokens", "completion_tokens", "cached_tokens", "cache_write_tokens", "reasoning_tokens")
 _FIRST_ID, _LAST_ID = str(uuid.UUID(int=0)), str(uuid.UUID(int=2**128 - 1))
-
-is_attempt = sa.and_(attempts.c.call_started_at == calls.c.started_at, attempts.c.call_id == calls.c.id)
-"""Joins calls with their attempts, partition by partition."""
 
 
 class CallRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -151,8 +146,8 @@ async def list_calls(
     if not 1 <= limit <= MAX_PAGE:
         raise InvalidRequest(f"limit must be between 1 and {MAX_PAGE:,}, not {limit}.", param="limit")
     newer, start = (False, None) if cursor is None else _decode(cursor)
-    async with database.begin() as connection:
-        search = _Search(connection, wanted, newer=newer, need=limit + 1, letters=letters)
+    async with database.reading() as reading:
+        search = _Search(reading, wanted, newer=newer, need=limit + 1, letters=letters)
         found, reached = await search.run(start)
     more = len(found) > limit
     found = found[:limit]
@@ -168,7 +163,7 @@ async def list_calls(
         first, last = (first, _beside(start, 1)) if newer else (_beside(start, -1), last)
     at_end = not newer and not more and reached is None
     return CallPage(
-        rows=[CallRow(**{name: row._mapping[name] for name in CallRow.__struct_fields__}) for row in found],
+        rows=[CallRow(**{name: getattr(row, name) for name in CallRow.__struct_fields__}) for row in found],
         beginnings={row.id: row.beginning for row in found if row.beginning is not None},
         older=None if at_end or last is None else _encode(last, newer=False),
         newer=None if first is None else _encode(first, newer=True),
@@ -180,24 +175,24 @@ async def list_calls(
 class _Search:
     """One page's way through the days."""
 
-    def __init__(
-        self, connection: AsyncConnection, wanted: CallFilter, *, newer: bool, need: int, letters: int
-    ) -> None:
-        self._connection = connection
+    def __init__(self, reading: Reading, wanted: CallFilter, *, newer: bool, need: int, letters: int) -> None:
+        self._reading = reading
         self._wanted = wanted
         self._newer = newer
         self._need = need
-        self._letters = letters
+        self._order = "ASC" if newer else "DESC"
+        self._beginning = "left({table}.request_text, %(letters)s)" if letters else "NULL::text"
         self._indexed, self._rest = _split(wanted)
-        self._found: list[sa.Row[Any]] = []
+        self._given = {**_values(wanted), "letters": letters}
+        self._found: list[Any] = []
         self._position: _Position | None = None
         self._block = _BLOCK if wanted.text is None else _TEXT_BLOCK
 
-    async def run(self, start: _Position | None) -> tuple[list[sa.Row[Any]], _Position | None]:
+    async def run(self, start: _Position | None) -> tuple[list[Any], _Position | None]:
         """The rows in the order of the search, and the last call looked at where time was up; otherwise None."""
         deadline = time.monotonic() + SEARCH_SECONDS
         self._position = start
-        existing = await days(await driver(self._connection))
+        existing = await days(self._reading.connection)
         windows = list(self._windows(existing))
         for begin, end in windows:
             while not await self._look(begin, end, deadline):
@@ -231,8 +226,7 @@ class _Search:
     async def _look(self, begin: datetime, end: datetime, deadline: float) -> bool:
         """Look at one block of a window; True once the window or the page is done."""
         need, begun = self._need - len(self._found), time.monotonic()
-        at, key = (calls.c.started_at, calls.c.id), sa.tuple_(calls.c.started_at, calls.c.id)
-        where = [*self._indexed]
+        where, given = [*self._indexed], {**self._given, "need": need, "block": self._block}
         if self._position is not None:
             # The times come to the place as well: Postgres begins to read where a plain condition says, and would read
             # up to the place of a pair entry by entry.
@@ -240,24 +234,25 @@ class _Search:
                 begin = max(begin, self._position[0])
             elif self._position[0] < end:
                 end = self._position[0] + timedelta(microseconds=1)
-            position = sa.tuple_(sa.literal(self._position[0]), sa.literal(self._position[1], calls.c.id.type))
-            where.append(key > position if self._newer else key < position)
-        where += [calls.c.started_at >= begin, calls.c.started_at < end]
-        order = [column.asc() if self._newer else column.desc() for column in at]
+            where.append(f"(calls.started_at, calls.id) {'>' if self._newer else '<'} (%(at)s, %(id)s::uuid)")
+            given["at"], given["id"] = self._position
+        where += ["calls.started_at >= %(begin)s", "calls.started_at < %(end)s"]
+        given |= {"begin": begin, "end": end}
+        some = f"FROM calls WHERE {' AND '.join(where)} ORDER BY {self._ordered('calls')}"
         if not self._rest:
-            query = sa.select(*self._listed(calls.c)).where(*where).order_by(*order).limit(need)
-            self._found += (await self._connection.execute(query)).all()
+            self._found += await self._reading.rows(f"SELECT {self._listed('calls')} {some} LIMIT %(need)s", given)
             return True
-        block = sa.select(calls).where(*where).order_by(*order).limit(self._block).subquery()
-        listed = self._listed(block.c)
-        order = [column.asc() if self._newer else column.desc() for column in (block.c.started_at, block.c.id)]
-        query = sa.select(*listed).where(*_conditions(self._rest, block.c)).order_by(*order).limit(need)
-        found = (await self._connection.execute(query)).all()
+        rest = " AND ".join(_condition(name, "block") for name in self._rest)
+        found = await self._reading.rows(
+            f"SELECT {self._listed('block')} FROM (SELECT * {some} LIMIT %(block)s) AS block "  # noqa: S608 -- words of our own
+            f"WHERE {rest} ORDER BY {self._ordered('block')} LIMIT %(need)s",
+            given,
+        )
         self._found += found
         if len(found) == need:
             return True
-        last = sa.select(*at).where(*where).order_by(*([c.asc() if self._newer else c.desc() for c in at]))
-        reached = (await self._connection.execute(last.offset(self._block - 1).limit(1))).first()
+        last = f"SELECT started_at, id::text {some} OFFSET %(block)s - 1 LIMIT 1"
+        reached = await self._reading.row(last, given)
         if reached is None:
             return True
         self._position = (reached.started_at, reached.id)
@@ -266,10 +261,13 @@ class _Search:
         self._block = round(max(min(self._block * 2, _LARGEST_BLOCK, in_time), _TEXT_BLOCK))
         return False
 
-    def _listed(self, columns: Any) -> list[sa.ColumnElement[Any]]:
+    def _ordered(self, table: str) -> str:
+        # With the table's name: the id of a row that is given is text, by which there is no index.
+        return f"{table}.started_at {self._order}, {table}.id {self._order}"
+
+    def _listed(self, table: str) -> str:
         # Of a long text Postgres reads no more than is asked for.
-        beginning = sa.func.left(columns.request_text, self._letters) if self._letters else sa.null()
-        return [*(columns[name] for name in CallRow.__struct_fields__), beginning.label("beginning")]
+        return f"{columns(table)}, {self._beginning.format(table=table)} AS beginning"
 
 
 async def calls_beside(
@@ -287,48 +285,53 @@ async def calls_beside(
 async def count_calls(database: Database, wanted: CallFilter = EVERYTHING) -> int:
     """Number of calls, counted one by one; `app.store.queries.overview` knows of many at once. Raises
     `StoreUnavailable`."""
-    async with database.begin() as connection:
-        found = await connection.execute(sa.select(sa.func.count()).select_from(calls).where(*conditions(wanted)))
-        return int(found.scalar_one())
+    some, given = conditions(wanted)
+    async with database.reading() as reading:
+        return int(await reading.value(f"SELECT count(*) FROM calls WHERE {some}", given))  # noqa: S608 -- as above
 
 
 async def call_exists(database: Database, call_id: str) -> bool:
     """True where the call is in Postgres; False too for what is no UUID. Raises `StoreUnavailable`."""
     if not is_id(call_id):
         return False
-    async with database.begin() as connection:
-        return await _find(connection, sa.literal(1), call_id) is not None
+    async with database.reading() as reading:
+        return await _find(reading, "1", call_id) is not None
 
 
 async def get_call(database: Database, call_id: str) -> LoggedCall | None:
     """A call with its decision, attempts and scores; None where there is none. Raises `StoreUnavailable`."""
     if not is_id(call_id):
         return None
-    async with database.begin() as connection:
-        found = await _find(connection, calls, call_id)
+    async with database.reading() as reading:
+        found = await _find(reading, "*", call_id)
         if found is None:
             return None
-        mine = (attempts.c.call_started_at == found.started_at, attempts.c.call_id == call_id)
-        attempt_rows = (await connection.execute(sa.select(attempts).where(*mine).order_by(attempts.c.number))).all()
-        judged = sa.select(*(scores.c[name] for name in Score.__struct_fields__)).where(scores.c.call_id == call_id)
-        judged = judged.order_by(scores.c.created_at, scores.c.id)
-        score_rows = (await connection.execute(judged)).all()
-    fields = _fields(found)
+        given = {"at": found.started_at, "id": call_id}
+        attempt_rows = await reading.rows(_ATTEMPTS, given)
+        score_rows = await reading.rows(_SCORES, given)
+    fields = {**found._asdict(), "id": str(found.id)}
     fields["usage"] = _usage(fields)
-    fields["attempts"] = [_attempt(_fields(row)) for row in attempt_rows]
-    return LoggedCall(msgspec.convert(fields, Call, strict=False), tuple(Score(**row._mapping) for row in score_rows))
+    fields["attempts"] = [_attempt(row._asdict()) for row in attempt_rows]
+    return LoggedCall(msgspec.convert(fields, Call, strict=False), tuple(Score(**row._asdict()) for row in score_rows))
 
 
-async def _find(connection: AsyncConnection, what: Any, call_id: str) -> sa.Row[Any] | None:
+_ATTEMPTS = "SELECT * FROM attempts WHERE call_started_at = %(at)s AND call_id = %(id)s ORDER BY number"
+_SCORES = """
+SELECT id::text, call_id::text, name, value, source, comment, created_at FROM scores AS s
+WHERE s.call_id = %(id)s ORDER BY s.created_at, s.id
+"""
+
+
+async def _find(reading: Reading, what: str, call_id: str) -> Any:
     """`what` of a call. Looked for in the days around the time that its id holds before it is in all."""
-    query = sa.select(what).select_from(calls).where(calls.c.id == call_id)
+    query = f"SELECT {what} FROM calls WHERE id = %(id)s"  # noqa: S608 -- as above
     made = _made_at(call_id)
     if made is not None:
-        near = calls.c.started_at.between(made - _CLOCKS_APART, made + _CLOCKS_APART)
-        found = (await connection.execute(query.where(near))).first()
+        near = {"id": call_id, "from": made - _CLOCKS_APART, "to": made + _CLOCKS_APART}
+        found = await reading.row(f"{query} AND started_at BETWEEN %(from)s AND %(to)s", near)
         if found is not None:
             return found
-    return (await connection.execute(query)).first()
+    return await reading.row(query, {"id": call_id})
 
 
 def _made_at(call_id: str) -> datetime | None:
@@ -346,14 +349,18 @@ def is_id(value: str) -> bool:
         return False
 
 
-def conditions(wanted: CallFilter) -> list[sa.ColumnElement[bool]]:
-    """A filter as conditions on the table of calls."""
-    times = []
-    if wanted.since is not None:
-        times.append(calls.c.started_at >= wanted.since)
-    if wanted.until is not None:
-        times.append(calls.c.started_at < wanted.until)
-    return [*times, *_conditions(_given(wanted), calls.c)]
+def conditions(wanted: CallFilter) -> tuple[str, dict[str, Any]]:
+    """A filter as a condition on the table `calls`, and its parameters."""
+    times = {"since": "calls.started_at >= %(since)s", "until": "calls.started_at < %(until)s"}
+    some = [sql for name, sql in times.items() if getattr(wanted, name) is not None]
+    given = _given(wanted)
+    some += [_condition(name, "calls") for name in given]
+    return " AND ".join(some) or "true", _values(wanted)
+
+
+def columns(table: str) -> str:
+    """What a list of calls is read from: the columns of `CallRow`, as it has them."""
+    return ", ".join(f"{table}.{name}{'::text' if name == 'id' else ''}" for name in CallRow.__struct_fields__)
 
 
 def _given(wanted: CallFilter) -> dict[str, Any]:
@@ -362,56 +369,50 @@ def _given(wanted: CallFilter) -> dict[str, Any]:
     return {name: value for name, value in given.items() if value is not None}
 
 
+def _values(wanted: CallFilter) -> dict[str, Any]:
+    """What a filter's conditions name. Cleaned as what is stored was: Postgres refuses the rest in a question too."""
+    values = {name: clean(value) for name, value in msgspec.structs.asdict(wanted).items() if value is not None}
+    if "text" in values:
+        # Nothing in it stands for something else.
+        values["text"] = re.sub(r"([%_/])", r"/\1", values["text"])
+    return values
+
+
 # Rarest first: a page takes the first of these that is asked for to its index. Written out where an index holds part of
 # the rows, because Postgres has to see that the condition implies it before it knows the value.
 _INDEXES: dict[str, tuple[str, ...]] = {
     "session": (),
     "run": (),
     "error_type": (),
-    "outcome": ("outcome <> 'ok'",),
-    "min_attempts": ("attempt_count > 1",),
+    "outcome": ("calls.outcome <> 'ok'",),
+    "min_attempts": ("calls.attempt_count > 1",),
     "model": (),
     "router": (),
 }
 
 
-def _split(wanted: CallFilter) -> tuple[list[sa.ColumnElement[bool]], dict[str, Any]]:
-    """The conditions that an index serves, and the others by name."""
+def _split(wanted: CallFilter) -> tuple[list[str], list[str]]:
+    """The conditions that an index serves, and the names of the others."""
     given = _given(wanted)
     if given.get("min_attempts", 2) < 2:
         del given["min_attempts"]
     for name, implied in _INDEXES.items():
         if name in given and (name, given[name]) != ("outcome", "ok"):
-            served = {name: given.pop(name)}
-            written_out = [sa.literal_column(f"({sql})", sa.Boolean) for sql in implied]
-            return [*_conditions(served, calls.c), *written_out], given
-    return [], given
+            return [_condition(name, "calls"), *implied], [other for other in given if other != name]
+    return [], list(given)
 
 
-def _conditions(given: dict[str, Any], columns: Any) -> list[sa.ColumnElement[bool]]:
-    return [_condition(name, value, columns) for name, value in given.items()]
-
-
-def _condition(name: str, value: Any, columns: Any) -> sa.ColumnElement[bool]:
-    made: sa.ColumnElement[bool]
+def _condition(name: str, table: str) -> str:
     if name == "text":
-        places = (columns.request_text, columns.reply_text, columns.error_message)
-        made = sa.or_(*(place.icontains(clean(value), autoescape=True) for place in places))
-    elif name == "min_attempts":
-        made = columns.attempt_count >= value
-    elif name.startswith("min_"):
-        made = columns[name[4:]] >= value
-    elif name.startswith("max_"):
-        made = columns[name[4:]] <= value
-    else:
-        # Cleaned as what is stored was: Postgres refuses the rest in a question too.
-        made = columns[name] == clean(value)
-    return made
-
-
-def _fields(row: sa.Row[Any]) -> dict[str, Any]:
-    # SQLAlchemy's keys are a subclass of str, which msgspec does not take for str.
-    return {str(key): value for key, value in row._mapping.items()}
+        places = [f"{table}.{place}" for place in ("request_text", "reply_text", "error_message")]
+        found = " OR ".join(f"lower({place}) LIKE '%%' || lower(%(text)s) || '%%' ESCAPE '/'" for place in places)
+        return f"({found})"
+    if name == "min_attempts":
+        return f"{table}.attempt_count >= %(min_attempts)s"
+    if name.startswith(("min_", "max_")):
+        kind = "numeric" if name.endswith("cost_usd") else "double precision"
+        return f"{table}.{name[4:]} {'>=' if name.startswith('min_') else '<='} %({name})s::{kind}"
+    return f"{table}.{name} = %({name})s"
 
 
 def _attempt(fields: dict[str, Any]) -> Attempt:

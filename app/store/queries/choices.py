@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Literal
 
 import msgspec
-import sqlalchemy as sa
 
 from app.store.database import Database
-from app.store.engine import driver
 from app.store.partitions import bounds, days
 from app.store.rollup import DAY
-from app.store.tables import call_stats
 
 _RECENT_DAYS = 30
 _RECENT_CALLS = 20_000
@@ -55,56 +52,58 @@ class ExpectedQuality(msgspec.Struct, frozen=True, kw_only=True):
 # as many probes as there are values, not as there are calls.
 _LEAPS = """
 WITH RECURSIVE found AS (
-  (SELECT {column} AS value FROM calls WHERE {column} IS NOT NULL AND started_at >= :since ORDER BY 1 LIMIT 1)
+  (SELECT {column} AS value FROM calls WHERE {column} IS NOT NULL AND started_at >= %(since)s ORDER BY 1 LIMIT 1)
   UNION ALL
-  SELECT (SELECT {column} FROM calls WHERE {column} > found.value AND started_at >= :since ORDER BY 1 LIMIT 1)
+  SELECT (SELECT {column} FROM calls WHERE {column} > found.value AND started_at >= %(since)s ORDER BY 1 LIMIT 1)
   FROM found WHERE found.value IS NOT NULL
 )
-SELECT value FROM found WHERE value IS NOT NULL LIMIT :most
+SELECT value FROM found WHERE value IS NOT NULL LIMIT %(most)s
 """
+_VALUES = "SELECT DISTINCT {column} FROM call_stats WHERE seconds = %(day)s AND {column} <> '' ORDER BY 1"
 _SUMMED = {"models": "model", "routers": "router", "outcomes": "outcome", "sources": "source"}
 _INDEXED = {"error_types": "error_type", "runs": "run"}
-_SESSIONS = sa.text("""
+_SESSIONS = """
 SELECT session FROM (
-  SELECT session, started_at FROM calls WHERE started_at >= :since ORDER BY started_at DESC, id DESC LIMIT :calls
+  SELECT session, started_at FROM calls WHERE started_at >= %(since)s ORDER BY started_at DESC, id DESC LIMIT %(calls)s
 ) AS newest
-WHERE session IS NOT NULL GROUP BY session ORDER BY max(started_at) DESC, session LIMIT :most
-""")
-_QUALITIES = sa.text("""
+WHERE session IS NOT NULL GROUP BY session ORDER BY max(started_at) DESC, session LIMIT %(most)s
+"""
+_QUALITIES = """
 WITH looked_at AS (
-  SELECT router, source, decision FROM calls ORDER BY started_at DESC, id DESC LIMIT :looked_at
+  SELECT router, source, decision FROM calls ORDER BY started_at DESC, id DESC LIMIT %(looked_at)s
 ), decided AS (
   SELECT decision FROM looked_at
-  WHERE router IS NOT NULL AND (CAST(:source AS text) IS NULL OR source = :source) LIMIT :calls
+  WHERE router IS NOT NULL AND (CAST(%(source)s AS text) IS NULL OR source = %(source)s) LIMIT %(calls)s
 ), predicted AS (
   SELECT r.model, avg(r.quality) AS predicted, count(r.quality) AS predictions
   FROM decided CROSS JOIN LATERAL json_to_recordset(decision->'ranking') AS r(model text, quality double precision)
   GROUP BY r.model
 ), newest AS (
-  SELECT call_id, value FROM scores WHERE name = 'quality' ORDER BY created_at DESC, id DESC LIMIT :calls
+  SELECT call_id, value FROM scores WHERE name = 'quality' ORDER BY created_at DESC, id DESC LIMIT %(calls)s
 ), scored AS (
   SELECT c.model, avg(s.value) AS scored, count(*) AS scores
   FROM newest AS s JOIN calls AS c ON c.id = s.call_id WHERE c.model IS NOT NULL GROUP BY c.model
 )
 SELECT model, predicted, coalesce(predictions, 0) AS predictions, scored, coalesce(scores, 0) AS scores
 FROM predicted FULL JOIN scored USING (model) ORDER BY model
-""")
+"""
 
 
 async def choices(database: Database) -> Choices:
     """What a filter may be set to. Raises `StoreUnavailable`."""
     found: dict[str, list[str]] = {}
-    async with database.begin() as connection:
+
+    async def ask(statement: str, given: Mapping[str, object]) -> list[str]:
+        return [value for (value,) in await reading.rows(statement, given)]
+
+    async with database.reading() as reading:
         for name, column in _SUMMED.items():
-            value = call_stats.c[column]
-            query = sa.select(value).distinct().where(call_stats.c.seconds == DAY, value != "").order_by(value)
-            found[name] = list((await connection.execute(query)).scalars())
-        some = (await days(await driver(connection)))[:_RECENT_DAYS]
+            found[name] = await ask(_VALUES.format(column=column), {"day": DAY})
+        some = (await days(reading.connection))[:_RECENT_DAYS]
         given: dict[str, object] = {"since": bounds(some[-1])[0] if some else datetime.now(UTC), "most": _MOST}
         for name, column in _INDEXED.items():
-            found[name] = list((await connection.execute(sa.text(_LEAPS.format(column=column)), given)).scalars())
-        given["calls"] = _RECENT_CALLS
-        found["sessions"] = list((await connection.execute(_SESSIONS, given)).scalars())
+            found[name] = await ask(_LEAPS.format(column=column), given)
+        found["sessions"] = await ask(_SESSIONS, {**given, "calls": _RECENT_CALLS})
     return Choices(**found)
 
 
@@ -115,8 +114,8 @@ async def expected_qualities(
     scored calls, in alphabetical order: whoever is best of them is the best single model to compare with. Decisions are
     looked for among the newest 20,000 calls. Raises `StoreUnavailable`."""
     given = {"calls": newest, "source": source, "looked_at": _RECENT_CALLS}
-    async with database.begin() as connection:
-        return [ExpectedQuality(**row._mapping) for row in await connection.execute(_QUALITIES, given)]
+    async with database.reading() as reading:
+        return [ExpectedQuality(**row._asdict()) for row in await reading.rows(_QUALITIES, given)]
 
 
 class BestSingle(msgspec.Struct, frozen=True):

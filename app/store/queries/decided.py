@@ -13,11 +13,14 @@ from sqlalchemy.dialects.postgresql import JSON, distinct_on
 
 from app.core.types import CallOutcome, Price, RankedModel
 from app.store.database import Database
-from app.store.queries.calls import EVERYTHING, CallFilter, conditions, is_attempt
+from app.store.queries.calls import EVERYTHING, CallFilter, conditions
 from app.store.tables import attempts, calls, scores
 
 _TEXTS = 500
 """Calls with their texts that are read at once."""
+
+is_attempt = sa.and_(attempts.c.call_started_at == calls.c.started_at, attempts.c.call_id == calls.c.id)
+"""Joins calls with their attempts, partition by partition."""
 
 
 class TextCall(msgspec.Struct, frozen=True, kw_only=True):
@@ -126,7 +129,7 @@ async def stream_texts(database: Database, wanted: CallFilter = EVERYTHING) -> A
             sa.select(mean).where(mine).correlate(calls).scalar_subquery().label("quality"),
         )
         .where(
-            *conditions(wanted),
+            _among(wanted),
             calls.c.outcome == "ok",
             calls.c.source == "live",
             calls.c.model.is_not(None),
@@ -187,7 +190,7 @@ async def stream_decided(
             decision["problem"].astext.is_not(None).label("replaced"),
             judged.correlate(calls).scalar_subquery().label("quality"),
         )
-        .where(*conditions(wanted), calls.c.source == "live", calls.c.router.is_not(None))
+        .where(_among(wanted), calls.c.source == "live", calls.c.router.is_not(None))
         .order_by(calls.c.started_at, calls.c.id)
         .limit(_TEXTS)
     )
@@ -249,7 +252,7 @@ async def comparing_routers(database: Database, wanted: CallFilter = EVERYTHING)
         .distinct()
         .join_from(calls, attempts, sa.and_(is_attempt, attempts.c.number == 1))
         .where(
-            *conditions(wanted),
+            _among(wanted),
             calls.c.source == "live",
             attempts.c.outcome.in_(("ok", "abandoned")),
             calls.c.model != calls.c.decision["ranking"][0]["model"].astext,
@@ -265,7 +268,7 @@ async def usual_costs(database: Database, wanted: CallFilter = EVERYTHING) -> li
     means = (
         sa.select(attempts.c.model, sa.func.avg(attempts.c.cost_usd).label("mean_cost"))
         .select_from(of_calls)
-        .where(*conditions(wanted))
+        .where(_among(wanted))
         .group_by(attempts.c.model)
         .order_by(attempts.c.model)
     )
@@ -273,7 +276,7 @@ async def usual_costs(database: Database, wanted: CallFilter = EVERYTHING) -> li
         sa.select(attempts.c.model, attempts.c.price)
         .ext(distinct_on(attempts.c.model))
         .select_from(of_calls)
-        .where(*conditions(wanted), attempts.c.price.is_not(None))
+        .where(_among(wanted), attempts.c.price.is_not(None))
         .order_by(attempts.c.model, calls.c.started_at.desc(), calls.c.id.desc())
     )
     async with database.begin() as connection:
@@ -287,3 +290,9 @@ async def usual_costs(database: Database, wanted: CallFilter = EVERYTHING) -> li
         )
         for row in found
     ]
+
+
+def _among(wanted: CallFilter) -> sa.ColumnElement[bool]:
+    """The condition as SQLAlchemy has it: `:name` for `%(name)s`."""
+    some, given = conditions(wanted)
+    return sa.text(some % {name: f":{name}" for name in given}).bindparams(**given).self_group()  # type: ignore[return-value]

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from contextlib import aclosing
 from typing import Any
 
 import msgspec
-import sqlalchemy as sa
 
 from app.store.database import Database
-from app.store.tables import items, outcomes, suites
 
 _AT_ONCE = 500
 
@@ -30,28 +29,20 @@ async def items_by_key(
     """The items of a suite whose `key`, of their id, is wanted; by key. Those that are not there, or a suite that is
     not there, are left out. Raises `StoreUnavailable`."""
     ids: dict[str, int] = {}
-    async with database.begin() as connection:
-        found = (
-            await connection.execute(sa.select(suites.c.id, suites.c.models).where(suites.c.name == suite))
-        ).first()
+    async with database.reading() as reading:
+        found = await reading.row("SELECT id, models FROM suites WHERE name = %(suite)s", {"suite": suite})
         if found is None:
             return {}
-        every = sa.select(items.c.id, items.c.position).where(items.c.suite_id == found.id).order_by(items.c.position)
         # Read in pieces: between two of them calls are served.
-        async with connection.stream(every, execution_options={"yield_per": _AT_ONCE}) as rows:
-            async for some in rows.partitions():
+        async with aclosing(reading.pieces(_IDS, {"suite": found.id}, _AT_ONCE)) as pieces:
+            async for some in pieces:
                 ids |= {made: row.position for row in some if (made := key(row.id)) in wanted}
                 if len(ids) == len(set(wanted)):
                     break
-        mine = (items.c.suite_id == found.id, items.c.position.in_(ids.values()))
-        stored = {row.position: row for row in await connection.execute(sa.select(items).where(*mine))}
-        judged = sa.select(outcomes.c.position, outcomes.c.model, outcomes.c.quality).where(
-            outcomes.c.suite_id == found.id,
-            outcomes.c.position.in_(ids.values()),
-            outcomes.c.quality != sa.literal("NaN", sa.Double),
-        )
+        given = {"suite": found.id, "positions": list(ids.values())}
+        stored = {row.position: row for row in await reading.rows(_ITEMS, given)}
         qualities: dict[int, dict[int, float]] = {}
-        for row in await connection.execute(judged.order_by(outcomes.c.model)):
+        for row in await reading.rows(_QUALITIES, given):
             qualities.setdefault(row.position, {})[row.model] = row.quality
     models = found.models or []
     return {
@@ -63,3 +54,13 @@ async def items_by_key(
         )
         for made, position in ids.items()
     }
+
+
+_IDS = "SELECT id, position FROM items WHERE suite_id = %(suite)s ORDER BY position"
+_ITEMS = """
+SELECT id, category, messages, position FROM items WHERE suite_id = %(suite)s AND position = ANY(%(positions)s)
+"""
+_QUALITIES = """
+SELECT position, model, quality FROM outcomes
+WHERE suite_id = %(suite)s AND position = ANY(%(positions)s) AND quality <> 'NaN' ORDER BY model
+"""

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
 import msgspec
-import sqlalchemy as sa
 
 from app.core.types import CallOutcome, Price
 from app.store.database import Database
@@ -89,7 +89,7 @@ class Overview(msgspec.Struct, frozen=True, kw_only=True):
     compared: Compared
 
 
-_Group = sa.RowMapping
+_Group = Mapping[str, Any]
 _COUNTED = ("calls", "attempts", "prompt_tokens", "completion_tokens", "cached_tokens", "unpriced")
 _COMPARED = tuple(Compared.__struct_fields__)
 
@@ -108,13 +108,14 @@ async def overview(
     """
     now = now or datetime.now(UTC)
     until = now if until is None else until
-    async with database.begin() as connection:
+    async with database.reading() as reading:
         if since is None:
-            since = await first_day(connection) or until
+            since = await first_day(reading) or until
         seconds = width_of(since, until, now)
         begin, end = floor(since, seconds), ceil(until, seconds)
         some, given = among(cover(begin, end, seconds), wanted)
-        groups = (await connection.execute(sa.text(_GROUPS.format(some=some)), given)).mappings().all()
+        rows = await reading.rows(_GROUPS.format(some=some), given)
+    groups: list[_Group] = [row._asdict() for row in rows]
     (total,) = (group for group in groups if group["level"] == _LEVELS["total"])
     return Overview(
         since=begin,
@@ -129,12 +130,12 @@ async def overview(
 
 async def is_empty(database: Database, source: str | None = None) -> bool:
     """Whether no call, of that source, has ever been counted. Raises `StoreUnavailable`."""
-    query = sa.text(
+    query = (
         "SELECT EXISTS (SELECT FROM call_stats"
-        " WHERE seconds = :day AND (CAST(:source AS text) IS NULL OR source = :source))"
+        " WHERE seconds = %(day)s AND (CAST(%(source)s AS text) IS NULL OR source = %(source)s))"
     )
-    async with database.begin() as connection:
-        return not (await connection.execute(query, {"day": DAY, "source": source})).scalar_one()
+    async with database.reading() as reading:
+        return not await reading.value(query, {"day": DAY, "source": source})
 
 
 async def last_called(database: Database, wanted: StatsFilter = EVERYTHING) -> datetime | None:
@@ -142,9 +143,9 @@ async def last_called(database: Database, wanted: StatsFilter = EVERYTHING) -> d
     ago; None where there is none. Raises `StoreUnavailable`."""
     ever = datetime.fromtimestamp(0, UTC), datetime.now(UTC) + timedelta(days=1)
     some, given = among([(MINUTE, *ever), (HOUR, *ever)], wanted)
-    query = sa.text(f"SELECT began_at, seconds FROM call_stats WHERE {some} ORDER BY began_at DESC, seconds LIMIT 1")  # noqa: S608 -- only words of our own are put in
-    async with database.begin() as connection:
-        found = (await connection.execute(query, given)).one_or_none()
+    query = f"SELECT began_at, seconds FROM call_stats WHERE {some} ORDER BY began_at DESC, seconds LIMIT 1"  # noqa: S608 -- only words of our own are put in
+    async with database.reading() as reading:
+        found = await reading.row(query, given)
     return None if found is None else found.began_at + timedelta(seconds=found.seconds)
 
 

@@ -8,10 +8,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
-import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.store.rollup import DAY, HOUR, MINUTE, MINUTES_KEPT
+from app.store.sessions import Reading
 from app.store.text import clean
 
 _LONGEST = ((timedelta(hours=3), MINUTE), (timedelta(days=8), HOUR))
@@ -35,10 +34,11 @@ class StatsFilter(msgspec.Struct, frozen=True, kw_only=True):
 EVERYTHING = StatsFilter()
 
 
-async def first_day(connection: AsyncConnection) -> datetime | None:
+async def first_day(reading: Reading) -> datetime | None:
     """The day (UTC) of the first call; None without calls."""
-    query = sa.text("SELECT min(began_at) FROM call_stats WHERE seconds = :day")
-    found: datetime | None = (await connection.execute(query, {"day": DAY})).scalar_one()
+    found: datetime | None = await reading.value(
+        "SELECT min(began_at) FROM call_stats WHERE seconds = %(day)s", {"day": DAY}
+    )
     return found
 
 
@@ -61,19 +61,17 @@ def ceil(moment: datetime, seconds: int) -> datetime:
 
 
 def among(spans: Sequence[Span], wanted: StatsFilter) -> tuple[str, dict[str, Any]]:
-    """SQL: the condition that a row of `call_stats` is one of `spans` and as wanted, and its parameters.
-
-    As text, because SQLAlchemy takes milliseconds to put together and to recognise a statement of so many sums."""
+    """SQL: the condition that a row of `call_stats` is one of `spans` and as wanted, and its parameters."""
     given: dict[str, Any] = {}
     some = []
     for place, (seconds, begin, end) in enumerate(spans):
         given |= {f"seconds{place}": seconds, f"begin{place}": begin, f"end{place}": end}
-        some.append(f"seconds = :seconds{place} AND began_at >= :begin{place} AND began_at < :end{place}")
+        some.append(f"seconds = %(seconds{place})s AND began_at >= %(begin{place})s AND began_at < %(end{place})s")
     condition = f"({' OR '.join(f'({one})' for one in some)})"
     for name in wanted.__struct_fields__:
         if (value := getattr(wanted, name)) is not None:
             given[name] = clean(value)
-            condition += f" AND {name} = :{name}"
+            condition += f" AND {name} = %({name})s"
     return condition, given
 
 

@@ -9,7 +9,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
-import sqlalchemy as sa
 
 from app.store.database import Database
 from app.store.histograms import BUCKETS, LATENCY, OVERHEAD, Histogram, summed
@@ -65,9 +64,9 @@ async def timeline(
     `StoreUnavailable`."""
     now = now or datetime.now(UTC)
     until = now if until is None else until
-    async with database.begin() as connection:
+    async with database.reading() as reading:
         if since is None:
-            since = await first_day(connection) or until
+            since = await first_day(reading) or until
         width = width_of(since, until, now)
         begin = floor(since, width)
         end = max(ceil(until, width), begin + timedelta(seconds=width))
@@ -78,10 +77,9 @@ async def timeline(
         some, given = among([(width, begin, end)], wanted)
         given |= {"begin": begin, "step": step, "most": MOST_MODELS}
 
-        async def ask(query: str) -> Sequence[Any]:
-            return (await connection.execute(sa.text(query.format(some=some)), given)).all()
-
-        models, outcomes, ((text,),) = await ask(_MODELS), await ask(_OUTCOMES), await ask(_TIMES)
+        models, outcomes, ((text,),) = [
+            await reading.rows(query.format(some=some), given) for query in (_MODELS, _OUTCOMES, _TIMES)
+        ]
     lines = {row.model: _model_line(row, steps) for row in models}
     nothing = ModelLine(calls=[0] * steps, cost_usd=[0] * steps)
     others, unanswered = lines.pop(None, nothing), lines.pop("", nothing)
@@ -140,14 +138,14 @@ def _lines(
     return found
 
 
-_PLACE = "(extract(epoch FROM began_at - :begin)::integer / :step)"
+_PLACE = "(extract(epoch FROM began_at - %(begin)s)::integer / %(step)s)"
 # `most` models by name, one line for the others (null), and one for what no model answered ("").
 _MODELS = f"""
 WITH each AS (
   SELECT {_PLACE} AS place, model, sum(calls) AS calls, sum(cost_usd) AS cost_usd
   FROM call_stats WHERE {{some}} GROUP BY 1, 2
 ), shown AS (
-  SELECT model FROM each WHERE model <> '' GROUP BY model ORDER BY sum(calls) DESC, model LIMIT :most
+  SELECT model FROM each WHERE model <> '' GROUP BY model ORDER BY sum(calls) DESC, model LIMIT %(most)s
 ), lines AS (
   SELECT place, CASE WHEN model = '' OR model IN (SELECT model FROM shown) THEN model END AS model,
     sum(calls)::bigint AS calls, sum(cost_usd)::double precision AS cost_usd
