@@ -6,14 +6,10 @@ within it. Bucket `i` holds what is above its lower bound up to `first · 10^(i/
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
 BUCKETS = 27
 _A_DECADE = 5
@@ -36,34 +32,23 @@ class Histogram:
         ratio = f"greatest({seconds} / {self.first!r}, 1e-9)"
         return f"least(greatest(ceil({_A_DECADE} * log({ratio})), 0), {BUCKETS - 1})::integer"
 
-    def quantile(self, counts: Sequence[int], share: float) -> float | None:
-        """Seconds that `share` (in [0, 1]) of the calls stay within; None without calls.
+    def quantiles(self, counts: Sequence[int], shares: Sequence[float]) -> list[float | None]:
+        """Seconds that each of `shares` (in [0, 1]) of the calls stay within; None without calls.
 
         Within a bucket calls are taken to lie evenly on a logarithmic scale.
         """
-        total = sum(counts)
-        if total == 0:
-            return None
-        rank = share * total
-        place = next(place for place, count in enumerate(accumulate(counts)) if count >= rank and counts[place])
-        below = sum(counts[:place])
-        within = (rank - below) / counts[place]
-        return self.first * 10 ** ((place - 1 + within) / _A_DECADE)
-
-    def quantiles(self, counts: NDArray[np.int64], share: float) -> NDArray[np.float64]:
-        """As `quantile`, of many histograms at once: `counts` (histograms, buckets) → seconds (histograms,), NaN
-        without calls."""
-        import numpy as np
-
-        reached = np.cumsum(counts, axis=1)
-        total = reached[:, -1]
-        rank = share * total
-        place = np.argmax((reached >= rank[:, None]) & (counts > 0), axis=1)
-        rows = np.arange(len(counts))
-        inside = counts[rows, place]
-        within = (rank - reached[rows, place] + inside) / np.maximum(inside, 1)
-        found = self.first * 10 ** ((place - 1 + within) / _A_DECADE)
-        return np.where(total > 0, found, np.nan)
+        reached = [*accumulate(counts)]
+        total = reached[-1] if reached else 0
+        if not total:
+            return [None] * len(shares)
+        found: list[float | None] = []
+        for share in shares:
+            # The first of the calls, where none is to be within: no empty bucket holds it.
+            rank = share * total or 0.5
+            place = bisect_left(reached, rank)
+            within = (share * total - reached[place] + counts[place]) / counts[place]
+            found.append(self.first * 10 ** ((place - 1 + within) / _A_DECADE))
+        return found
 
 
 LATENCY = Histogram("latency_counts", 0.005)

@@ -1,6 +1,5 @@
 import math
 
-import numpy as np
 import psycopg
 import pytest
 from hypothesis import given
@@ -24,23 +23,22 @@ def counts_of(histogram: Histogram, values: list[float]) -> list[int]:
 def test_a_quantile_is_in_the_bucket_of_the_exact_one(values: list[float], share: float) -> None:
     exact = sorted(values)[max(math.ceil(share * len(values)) - 1, 0)]
     upper = LATENCY.bounds()
-    found = LATENCY.quantile(counts_of(LATENCY, values), share)
+    (found,) = LATENCY.quantiles(counts_of(LATENCY, values), [share])
     assert found is not None
     bucket = next((place for place, bound in enumerate(upper) if exact <= bound), BUCKETS - 1)
     below = upper[bucket - 1] if bucket else LATENCY.first * 10**-0.2
     assert below * (1 - 1e-9) <= found <= upper[bucket] * (1 + 1e-9)
 
 
-def test_no_calls_have_no_quantile() -> None:
-    assert LATENCY.quantile([0] * BUCKETS, 0.5) is None
+@pytest.mark.parametrize("counts", [[0] * BUCKETS, []])
+def test_no_calls_have_no_quantile(counts: list[int]) -> None:
+    assert LATENCY.quantiles(counts, [0.5, 0.9]) == [None, None]
 
 
-@given(st.lists(seconds, min_size=1, max_size=5), st.floats(0, 1))
-def test_quantiles_of_many_are_those_of_each(many: list[list[float]], share: float) -> None:
-    counts = [*(counts_of(LATENCY, values) for values in many), [0] * BUCKETS]
-    *found, nothing = LATENCY.quantiles(np.array(counts), share)
-    assert found == pytest.approx([LATENCY.quantile(one, share) for one in counts[:-1]])
-    assert math.isnan(nothing)
+@given(seconds)
+def test_quantiles_rise_with_the_share(values: list[float]) -> None:
+    found = LATENCY.quantiles(counts_of(LATENCY, values), [place / 20 for place in range(21)])
+    assert found == sorted(found, key=lambda value: value or 0.0)
 
 
 @pytest.mark.parametrize("histogram", [LATENCY, OVERHEAD])

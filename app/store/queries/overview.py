@@ -173,7 +173,7 @@ def _sum(group: _Group) -> Sums:
 
 def _quantiles(group: _Group, histogram: Histogram, seconds: str) -> Quantiles | None:
     counts = group[histogram.column] if group["calls"] else []
-    p50, p90, p99 = (histogram.quantile(counts, share) for share in (0.5, 0.9, 0.99))
+    p50, p90, p99 = histogram.quantiles(counts, (0.5, 0.9, 0.99))
     if p50 is None or p90 is None or p99 is None:
         return None
     return Quantiles(mean=group[seconds] / sum(counts), p50=p50, p90=p90, p99=p99)

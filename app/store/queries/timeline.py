@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from app.store.database import Database
-from app.store.histograms import BUCKETS, LATENCY, OVERHEAD, Histogram, summed
+from app.store.histograms import LATENCY, OVERHEAD, Histogram, summed
 from app.store.queries.periods import EVERYTHING, StatsFilter, among, ceil, first_day, floor, width_of
 
 MOST_STEPS = 100
@@ -83,7 +83,7 @@ async def timeline(
     lines = {row.model: _model_line(row, steps) for row in models}
     nothing = ModelLine(calls=[0] * steps, cost_usd=[0] * steps)
     others, unanswered = lines.pop(None, nothing), lines.pop("", nothing)
-    # With the first of them comes numpy, which the loop must not wait for.
+    # Some hundreds of quantiles take a millisecond, which calls need not wait for.
     latency, overhead = await asyncio.to_thread(_read_times, text or "[]", steps)
     return Timeline(
         since=begin,
@@ -124,17 +124,10 @@ def _read_times(text: str, steps: int) -> tuple[dict[float, Line], dict[float, L
 def _lines(
     histogram: Histogram, places: Sequence[int], counts: Sequence[Sequence[int]], steps: int
 ) -> dict[float, Line]:
-    import numpy as np
-
-    together = np.array(counts, dtype=np.int64).reshape(len(counts), BUCKETS)
-    found: dict[float, Line] = {}
-    for share in SHARES:
-        values = histogram.quantiles(together, share).tolist()
-        line: Line = [None] * steps
-        for place, value in zip(places, values, strict=True):
-            # Not a number where no call of the step has one.
-            line[place] = value if value == value else None
-        found[share] = line
+    found: dict[float, Line] = {share: [None] * steps for share in SHARES}
+    for place, one in zip(places, counts, strict=True):
+        for share, value in zip(SHARES, histogram.quantiles(one, SHARES), strict=True):
+            found[share][place] = value
     return found
 
 
