@@ -22,6 +22,7 @@ from app.store.queries.calls import (
     get_call,
     list_calls,
 )
+from app.store.queries.decided import stream_texts
 from app.store.queries.items import items_by_key
 from app.store.queries.runs import run_predictions, run_prices, scores_of
 from app.store.runs import ResultRow
@@ -215,6 +216,40 @@ async def test_filters(database: Database, store) -> None:
         page = await list_calls(database, wanted)
         assert ([row.id for row in page.rows], page.older) == ([call.id for call in expected], None)
         assert await count_calls(database, wanted) == len(expected)
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        CallFilter(text="50% OF :name_/"),
+        CallFilter(text="%(name)s"),
+        CallFilter(session="a:b%c", min_cost_usd=Decimal("0.1"), max_latency=5, min_attempts=1),
+        CallFilter(since=NOW, until=NOW + timedelta(hours=1), model="small", router="knn", outcome="ok", source="live"),
+    ],
+)
+async def test_a_list_and_a_stream_take_a_filter_alike(database: Database, store, wanted: CallFilter) -> None:
+    """One puts the condition to the driver, the other to SQLAlchemy, which mark parameters differently."""
+    texts = ["take 50% of :name_/ now", "take 50 % of :name_/", "50% of :nameX/", "say %(name)s", None]
+    recorded = [
+        full_call(
+            request_text=text,
+            session=session,
+            started_at=NOW,
+            model="small",
+            source="live",
+            outcome="ok",
+            cost_usd=Decimal("0.5"),
+            latency=1.0,
+        )
+        for text in texts
+        for session in ("a:b%c", None)
+    ]
+    await store(*recorded, full_call(started_at=NOW + timedelta(days=1), request_text="else", source="live"))
+    listed = {row.id for row in (await list_calls(database, wanted, limit=1000)).rows}
+    streamed = {call.id async for call in stream_texts(database, wanted)}
+    mine = {call.id for call in recorded}
+    assert streamed & mine == listed & mine != set()
+    assert len(listed & mine) == {"50% OF :name_/": 2, "%(name)s": 2, None: 5 if wanted.session else 10}[wanted.text]
 
 
 async def test_what_is_not_there(database: Database, store) -> None:

@@ -411,7 +411,8 @@ def _condition(name: str, table: str) -> str:
         return f"{table}.attempt_count >= %(min_attempts)s"
     if name.startswith(("min_", "max_")):
         kind = "numeric" if name.endswith("cost_usd") else "double precision"
-        return f"{table}.{name[4:]} {'>=' if name.startswith('min_') else '<='} %({name})s::{kind}"
+        # Not `::`, which SQLAlchemy does not read behind a parameter.
+        return f"{table}.{name[4:]} {'>=' if name.startswith('min_') else '<='} CAST(%({name})s AS {kind})"
     return f"{table}.{name} = %({name})s"
 
 
