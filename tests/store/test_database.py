@@ -1,7 +1,7 @@
 import asyncio
 import socket
 import time
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, aclosing
 from pathlib import Path
 
 import pytest
@@ -10,7 +10,8 @@ import sqlalchemy as sa
 from app.core.errors import ConfigError, StoreUnavailable
 from app.store.address import Address
 from app.store.database import Database
-from app.store.sessions import MOST
+from app.store.queries.overview import is_empty
+from app.store.sessions import MOST, MOST_READING
 
 
 async def opened(url: str, tmp_path: Path, **options) -> Database:
@@ -194,6 +195,31 @@ async def test_no_more_sessions_at_once_than_there_may_be(database_url: str, tmp
     await database.close()
 
 
+async def test_whoever_writes_waits_for_nobody_who_looks(database_url: str, tmp_path: Path) -> None:
+    database = await opened(database_url, tmp_path, connect_timeout=0.2)
+    async with AsyncExitStack() as stack:
+        for _ in range(MOST_READING):
+            await stack.enter_async_context(database.reading())
+        with pytest.raises(StoreUnavailable, match="all 10 connections are in use"):
+            await is_empty(database)
+        await database.ping()
+    assert await is_empty(database)
+    await database.close()
+
+
+async def test_rows_come_piece_by_piece(database: Database) -> None:
+    async with database.reading() as reading:
+        series = "SELECT place FROM generate_series(1, %(most)s) AS of(place)"
+        sizes = [len(rows) async for rows in reading.pieces(series, {"most": 25}, 10)]
+        assert sizes == [10, 10, 5]
+        async with aclosing(reading.pieces(series, {"most": 25}, 10)) as pieces:
+            assert [row.place for row in await anext(pieces)] == list(range(1, 11))
+        # Left in the middle, it is closed: another may follow in the same transaction.
+        assert [len(rows) async for rows in reading.pieces(series, {"most": 3})] == [3]
+        assert await reading.value("SELECT count(*) FROM pg_cursors") == 0
+        assert await reading.row(series, {"most": 0}) is None
+
+
 async def test_a_session_that_is_given_up_can_be_had_again(database_url: str, tmp_path: Path) -> None:
     database = await opened(database_url, tmp_path)
     for _ in range(2 * MOST):
@@ -207,3 +233,5 @@ async def test_a_session_that_is_given_up_can_be_had_again(database_url: str, tm
 async def test_a_query_leaves_the_other_cores_to_the_proxy(database: Database) -> None:
     async with database.begin() as connection:
         assert (await connection.execute(sa.text("SHOW max_parallel_workers_per_gather"))).scalar() == "0"
+    async with database.reading() as reading:
+        assert await reading.value("SHOW max_parallel_workers_per_gather") == "0"
