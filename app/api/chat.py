@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 from urllib.parse import unquote
 
@@ -175,12 +175,12 @@ _READ = frozenset({
     b"x-hullspeed-run", b"x-hullspeed-item", b"x-hullspeed-session", b"x-request-id", b"idempotency-key",
     b"traceparent", b"content-encoding", b"x-stainless-retry-count",
 })  # fmt: skip
-"""Headers that say something of a call; many requests have none of them."""
+"""Headers that say something of a call; no other is looked at."""
 
 
 def _head(raw: RawHeaders, dialect: Dialect) -> RequestHead:
-    headers = dict(raw)
-    if not dialect.passes and _READ.isdisjoint(headers):
+    headers = {name: value for name, value in raw if name in _READ}
+    if not headers and not dialect.passes:
         return RequestHead(dialect.endpoint)
 
     def text(name: bytes) -> str | None:
@@ -196,12 +196,18 @@ def _head(raw: RawHeaders, dialect: Dialect) -> RequestHead:
         item=unquote(item) if item else None,
         session=text(b"x-hullspeed-session"),
         client_request_id=text(b"x-request-id"),
-        idempotency=None if key is None else scoped(credential(headers), dialect.endpoint, key),
+        idempotency=None if key is None else scoped(credential(dict(raw)), dialect.endpoint, key),
         traceparent=text(b"traceparent"),
         coding=text(b"content-encoding"),
         client_retries=_count(headers.get(b"x-stainless-retry-count")),
-        passed={name: headers[name.encode()].decode("latin-1") for name in dialect.passes if name.encode() in headers},
+        passed=_passed(raw, dialect.passes),
     )
+
+
+def _passed(raw: RawHeaders, names: Sequence[str]) -> dict[str, str]:
+    """Those of `names` that were sent, for a provider that speaks the client's dialect."""
+    headers = dict(raw) if names else {}
+    return {name: headers[name.encode()].decode("latin-1") for name in names if name.encode() in headers}
 
 
 def _count(value: bytes | None) -> int:

@@ -29,14 +29,18 @@ class Briefly(Generic[T]):
 
     async def get(self, key: Hashable, find: Callable[[], Awaitable[T]]) -> T:
         """The answer under `key`; where none is kept, what `find` gives. Raises what that raised."""
+        # Whoever leaves does not take the answer from the others.
+        return await asyncio.shield(self.begin(key, find))
+
+    def begin(self, key: Hashable, find: Callable[[], Awaitable[T]]) -> asyncio.Future[T]:
+        """Have it looked for, where it is not kept, for whoever will ask next."""
         kept = self._kept.get(key)
         if kept is None or self._clock() >= kept.until:
             kept = self._kept[key] = _Kept(asyncio.ensure_future(self._find(key, find)))
             self._kept.move_to_end(key)
             while len(self._kept) > self._most:
                 self._kept.popitem(last=False)
-        # Whoever leaves does not take the answer from the others.
-        return await asyncio.shield(kept.answer)
+        return kept.answer
 
     async def _find(self, key: Hashable, find: Callable[[], Awaitable[T]]) -> T:
         begun, times = self._clock(), 0.0

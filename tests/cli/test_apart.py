@@ -48,7 +48,8 @@ async def test_figures_are_those_of_scoring_and_the_process_ends(
     assert described is not None
     before = {child.pid for child in psutil.Process().children(recursive=True)}
     async with served_apart(described) as url:
-        started = [child for child in psutil.Process().children(recursive=True) if child.pid not in before]
+        children = psutil.Process().children(recursive=True)
+        started = [child for child in children if child.pid not in before and "spawn_main" in " ".join(child.cmdline())]
         report, progress = await replay(plan, Target(url, "recorded", known_pool=True), database, built)
     assert progress.done == 60
     assert progress.failed == 0
@@ -58,9 +59,8 @@ async def test_figures_are_those_of_scoring_and_the_process_ends(
         for one, other in zip(got.points, wanted.points, strict=True):
             assert (one.quality, one.cost_per_1k, one.share) == (other.quality, other.cost_per_1k, other.share)
     assert await count_calls(database, CallFilter(run=report.run)) == 60
-    assert len(started) >= PROCESSES
-    left = [child for child in started if child.is_running() and "resource_tracker" not in " ".join(child.cmdline())]
-    assert left == []
+    assert len(started) == PROCESSES
+    assert [child for child in started if child.is_running()] == []
 
 
 def test_what_cannot_leave_its_process_stays(tmp_path: Path) -> None:

@@ -62,6 +62,17 @@ async def test_who_asks_meanwhile_waits_for_the_same_and_may_leave() -> None:
     assert first.cancelled()
 
 
+async def test_what_was_begun_is_there_for_who_asks_next() -> None:
+    source = Source()
+    briefly = Briefly[int](clock=source.clock)
+    briefly.begin("a", source.find)
+    briefly.begin("a", source.find)
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert source.asked == 1
+    assert await briefly.get("a", source.find) == 1
+
+
 async def test_an_error_is_shared_and_soon_forgotten() -> None:
     source = Source()
     asked = 0

@@ -67,7 +67,7 @@ def files_pages() -> APIRouter:
 
 @cache
 def compressed(name: str) -> Future[_File]:
-    """The file, compressed in a thread: for the largest a tenth of a second. Who knows that it will be asked for has
+    """The file, compressed in a thread: for the largest some 50 ms. Who knows that it will be asked for has
     it begin in time. Raises `NotFound`."""
     return _COMPRESSING.submit(_compress, _find(name))
 

@@ -58,7 +58,8 @@ def times_figure(line: Timeline) -> Figure:
     data = [
         {
             "type": "scatter",
-            # A step alone among empty ones has no line to either side. Dots take a browser longer than all else here.
+            # A step alone among empty ones has no line to either side. Elsewhere dots only make the first drawing take
+            # a third longer: .22 s for 85 steps in Chromium, .16 without.
             "mode": "lines+markers" if _has_lone(values) else "lines",
             "marker": {"size": 4, "color": colour},
             "name": name,

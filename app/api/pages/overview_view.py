@@ -121,7 +121,6 @@ class Watching:
         self._attempted = Briefly[dict[str, Attempted]](5.0)
         self._qualities = Briefly[list[ExpectedQuality]](60.0)
         self._waiting = Briefly[tuple[int, int]](2.0)
-        self._looking: set[asyncio.Future[Timeline]] = set()
 
     async def look(self, asked: Asked) -> Seen:
         """Everything; without the ledger where that does not answer soon."""
@@ -150,20 +149,13 @@ class Watching:
 
     async def timeline(self, asked: Asked) -> Timeline:
         """The period in steps. Raises `StoreUnavailable`."""
-        now = datetime.now(UTC)
-        key = (asked.period, asked.wanted)
-        database = self.shown.database
-        return await self._timelines.get(key, lambda: timeline(database, asked.since(now), now, asked.wanted))
+        return await self._timelines.get((asked.period, asked.wanted), lambda: self._timeline(asked))
 
     def begin_timeline(self, seen: Seen) -> None:
         """Look for what the charts of a page will ask for as soon as a browser has read it."""
-        if seen.found is None or seen.found.is_empty:
-            return
-        looking = asyncio.ensure_future(self.timeline(seen.asked))
-        self._looking.add(looking)
-        looking.add_done_callback(self._looking.discard)
-        # Whoever asks for a chart is told what went wrong.
-        looking.add_done_callback(lambda done: done.cancelled() or done.exception())
+        asked = seen.asked
+        if seen.found is not None and not seen.found.is_empty:
+            self._timelines.begin((asked.period, asked.wanted), lambda: self._timeline(asked))
 
     async def is_empty(self) -> bool:
         """Whether no call was ever recorded. Raises `StoreUnavailable`."""
@@ -176,6 +168,10 @@ class Watching:
         except TimeoutError:
             raise StoreUnavailable(f"The ledger has not answered within {PATIENCE:g} seconds.") from None
         return found
+
+    async def _timeline(self, asked: Asked) -> Timeline:
+        now = datetime.now(UTC)
+        return await timeline(self.shown.database, asked.since(now), now, asked.wanted)
 
     async def _latest(self, some: CallFilter, wanted: StatsFilter) -> Sequence[CallRow]:
         database = self.shown.database

@@ -10,6 +10,7 @@ from app.store.queries.calls import EVERYTHING, MAX_PAGE, CallFilter, CallRow, c
 
 LONGEST = timedelta(minutes=15)
 """Calls that took longer are not found: the index is on the start, and this bounds what is looked through."""
+_ENDED = "calls.started_at + make_interval(secs => calls.latency)"
 
 
 async def arrived_calls(
@@ -33,6 +34,3 @@ async def arrived_calls(
             return []
         query = f"SELECT {columns('calls')} FROM calls WHERE calls.id = ANY(%(fresh)s::uuid[]) AND {recent} {order}"  # noqa: S608 -- as above
         return [CallRow(**row._asdict()) for row in await reading.rows(query, {**given, "fresh": fresh})]
-
-
-_ENDED = "calls.started_at + make_interval(secs => calls.latency)"

@@ -19,7 +19,7 @@ from app.store.tables import attempts, calls, scores
 _TEXTS = 500
 """Calls with their texts that are read at once."""
 
-is_attempt = sa.and_(attempts.c.call_started_at == calls.c.started_at, attempts.c.call_id == calls.c.id)
+_is_attempt = sa.and_(attempts.c.call_started_at == calls.c.started_at, attempts.c.call_id == calls.c.id)
 """Joins calls with their attempts, partition by partition."""
 
 
@@ -119,7 +119,7 @@ async def stream_texts(database: Database, wanted: CallFilter = EVERYTHING) -> A
     """
     mine = scores.c.call_id == calls.c.id
     mean = sa.func.coalesce(sa.func.avg(scores.c.value).filter(scores.c.name == "quality"), sa.func.avg(scores.c.value))
-    simulated = sa.exists().where(is_attempt, attempts.c.upstream == "simulated")
+    simulated = sa.exists().where(_is_attempt, attempts.c.upstream == "simulated")
     stored = [calls.c[name] for name in TextCall.__struct_fields__ if name in calls.c]
     query = (
         sa.select(
@@ -156,7 +156,7 @@ async def tagged_calls(database: Database, run: str) -> tuple[list[TaggedCall], 
     """
     last = (
         sa.select(attempts.c.upstream)
-        .where(is_attempt)
+        .where(_is_attempt)
         .order_by(attempts.c.number.desc())
         .limit(1)
         .correlate(calls)
@@ -250,7 +250,7 @@ async def comparing_routers(database: Database, wanted: CallFilter = EVERYTHING)
     query = (
         sa.select(calls.c.router)
         .distinct()
-        .join_from(calls, attempts, sa.and_(is_attempt, attempts.c.number == 1))
+        .join_from(calls, attempts, sa.and_(_is_attempt, attempts.c.number == 1))
         .where(
             _among(wanted),
             calls.c.source == "live",
@@ -264,7 +264,7 @@ async def comparing_routers(database: Database, wanted: CallFilter = EVERYTHING)
 
 async def usual_costs(database: Database, wanted: CallFilter = EVERYTHING) -> list[UsualCost]:
     """One for each model that the calls asked, in alphabetical order. Raises `StoreUnavailable`."""
-    of_calls = sa.join(attempts, calls, is_attempt)
+    of_calls = sa.join(attempts, calls, _is_attempt)
     means = (
         sa.select(attempts.c.model, sa.func.avg(attempts.c.cost_usd).label("mean_cost"))
         .select_from(of_calls)

@@ -15,7 +15,8 @@ from app.store.histograms import LATENCY, OVERHEAD, Histogram, summed
 from app.store.queries.periods import EVERYTHING, StatsFilter, among, ceil, first_day, floor, width_of
 
 MOST_STEPS = 100
-"""More would be thinner than a finger on a narrow screen, and half a second's work for a browser."""
+"""Each is a bar for each model: more are thinner than three pixels on a narrow screen, and a browser's first drawing
+grows with them."""
 MOST_MODELS = 9
 SHARES = (0.5, 0.9, 0.99)
 
