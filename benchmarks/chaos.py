@@ -39,6 +39,7 @@ import psycopg
 
 from app.conform.check import Broken
 from app.conform.client import Base, Connection, Reply
+from app.core.burst import burst_of
 from app.core.config import load_config
 from app.core.settings import Settings
 from app.gateway.direct import DirectUpstream
@@ -144,6 +145,8 @@ class State:
     """Calls that have a place."""
     asking: int
     """Requests to models under way, by the deployments' own counts."""
+    due: int
+    """Steps that what is sent waits for."""
     tasks: int
     flushed: bool
     """All rows are in Postgres."""
@@ -183,7 +186,8 @@ def _state(proxy: Proxy, flushed: bool) -> State:
     asking = sum(health.inflight for name in proxy.catalog for health in proxy.fleet.order(name))
     files = sum(1 for _ in Path("/proc/self/fd").iterdir())
     tasks = len(asyncio.all_tasks())
-    return State(pages * os.sysconf("SC_PAGE_SIZE"), files, proxy.admission.inflight, asking, tasks, flushed)
+    due = burst_of(asyncio.get_running_loop()).due
+    return State(pages * os.sysconf("SC_PAGE_SIZE"), files, proxy.admission.inflight, asking, due, tasks, flushed)
 
 
 @dataclass(frozen=True)
@@ -413,6 +417,8 @@ def check_state(found: Findings, mock: Mock) -> None:
     for what, left in (("calls", late.inflight), ("attempts", late.asking), ("requests at the mock", open_)):
         if left:
             problems.append(f"{left} {what} still in flight")
+    if late.due:
+        problems.append(f"what is sent waits for {late.due} steps that will not come")
     if not late.flushed:
         problems.append("the ledger's rows did not all reach Postgres")
     if late.rss - early.rss > MORE_BYTES:

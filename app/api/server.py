@@ -19,6 +19,7 @@ from uvicorn.server import ServerState
 
 from app.api.chat import CallEndpoint
 from app.api.request_ids import new_ids
+from app.core.burst import burst_of
 from app.core.errors import InvalidRequest
 
 log = logging.getLogger("hullspeed.server")
@@ -54,6 +55,7 @@ class CallProtocol(HttpToolsProtocol):
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
         self._find = find
+        self.burst = burst_of(self.loop)
         self._idle_since: float | None = None
         self._state = cast("State", server_state)
         self._default_headers: list[tuple[bytes, bytes]] | None = None
@@ -177,6 +179,7 @@ class CallProtocol(HttpToolsProtocol):
         self._refuse(f"{msg.rstrip('.')}: send HTTP/1.1.")
 
     def _refuse(self, message: str) -> None:
+        self.burst.flush()
         before: RequestResponseCycle | None = self.cycle
         if before is not None and not before.response_complete and not self._is_cut_short(before):
             # Another reply is on its way, and nothing may be written into it.
@@ -194,6 +197,15 @@ class CallProtocol(HttpToolsProtocol):
         return usual and cycle.more_body and not cycle.response_started and not self.pipeline
 
     # The connection.
+
+    def eof_received(self) -> None:
+        # It closes the connection.
+        self.burst.flush()
+        super().eof_received()
+
+    def shutdown(self) -> None:
+        self.burst.flush()
+        super().shutdown()
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
@@ -285,7 +297,7 @@ class Exchange:
     """One call over one connection: its request, and the client that its reply goes to."""
 
     __slots__ = (
-        "_endpoint", "_has_come", "_headers", "_protocol", "_task", "body", "disconnected", "gone", "its_turn",
+        "_endpoint", "_has_come", "_headers", "_protocol", "_runs", "_task", "body", "disconnected", "gone", "its_turn",
         "keep_alive", "leaves", "message_event", "response_complete", "started",
     )  # fmt: skip
 
@@ -304,7 +316,7 @@ class Exchange:
         self.leaves = True
         """The call ends with the connection; where not, it goes on without its client."""
         self.its_turn = False
-        self._has_come = False
+        self._has_come = self._runs = False
         self._protocol = protocol
         self._endpoint = endpoint
         self._headers = headers
@@ -340,21 +352,30 @@ class Exchange:
                 task.cancel()
 
     def _begin(self) -> None:
-        tasks = self._protocol.tasks
-        task = self._task = self._protocol.loop.create_task(self._run())
-        tasks.add(task)
-        task.add_done_callback(tasks.discard)
+        protocol = self._protocol
+        task = self._task = protocol.loop.create_task(self._run())
+        protocol.burst.due += 1
+        protocol.tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._protocol.tasks.discard(task)
+        if not self._runs:
+            # Cancelled before its first step.
+            self._protocol.burst.due -= 1
 
     async def _run(self) -> None:
+        self._runs = True
+        self._protocol.burst.due -= 1
         try:
             await self._endpoint.answer(self._headers, self.body, self)
         except asyncio.CancelledError:
             # Its reply has begun and does not end: the client hears of that at least.
             if not self.gone:
-                self._protocol.transport.close()
+                self._close()
         except Exception:
             log.exception("an endpoint failed")
-            self._protocol.transport.close()
+            self._close()
 
     # As `gateway.flow.Client`.
 
@@ -363,21 +384,21 @@ class Exchange:
             return
         self.started = True
         length = b"content-length: %d\r\n\r\n" % len(body)
-        self._protocol.transport.write(self._head(status, headers) + length + body)
+        self._write(self._head(status, headers) + length + body)
         self._complete()
 
     async def open(self, headers: Mapping[str, str]) -> None:
         if self.disconnected:
             return
         self.started = True
-        self._protocol.transport.write(self._head(200, headers) + b"transfer-encoding: chunked\r\n\r\n")
+        self._write(self._head(200, headers) + b"transfer-encoding: chunked\r\n\r\n")
 
     async def write(self, data: bytes) -> None:
         protocol = self._protocol
         if protocol.flow.write_paused:
             await protocol.flow.drain()
         if not self.disconnected and data:
-            protocol.transport.write(b"%x\r\n%b\r\n" % (len(data), data))
+            self._write(b"%x\r\n%b\r\n" % (len(data), data))
 
     async def end(self, data: bytes) -> None:
         protocol = self._protocol
@@ -385,8 +406,7 @@ class Exchange:
             await protocol.flow.drain()
         if self.disconnected:
             return
-        last = b"%x\r\n%b\r\n0\r\n\r\n" % (len(data), data) if data else b"0\r\n\r\n"
-        protocol.transport.write(last)
+        self._write(b"%x\r\n%b\r\n0\r\n\r\n" % (len(data), data) if data else b"0\r\n\r\n")
         self._complete()
 
     def _head(self, status: int, headers: Mapping[str, str]) -> bytes:
@@ -397,8 +417,16 @@ class Exchange:
         close = b"" if self.keep_alive else b"connection: close\r\n"
         return STATUS_LINE[status] + self._protocol.default_lines() + lines.encode("latin-1", "replace") + close
 
+    def _write(self, data: bytes) -> None:
+        protocol = self._protocol
+        protocol.burst.write(protocol.transport, data)
+
+    def _close(self) -> None:
+        self._protocol.burst.flush()
+        self._protocol.transport.close()
+
     def _complete(self) -> None:
         self.response_complete = True
         if not self.keep_alive:
-            self._protocol.transport.close()
+            self._close()
         self._protocol.on_response_complete()

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from typing import cast
 from urllib.parse import urlsplit
 
+from app.core.burst import burst_of
+
 _HEAD_BYTES = 1 << 16
 """Longest head of a reply."""
 
@@ -79,6 +81,7 @@ class _Wire(asyncio.Protocol):
         self.over = False
         """Whether no further request can be sent."""
         self._answer: asyncio.Future[Answer] | None = None
+        self._burst = burst_of(asyncio.get_running_loop())
         self._reset()
 
     def _reset(self) -> None:
@@ -94,16 +97,21 @@ class _Wire(asyncio.Protocol):
     async def ask(self, request: bytes) -> Answer:
         loop = asyncio.get_running_loop()
         self._reset()
-        self._answer = loop.create_future()
-        self._transport.write(request)
+        answer: asyncio.Future[Answer] = loop.create_future()
+        self._answer = answer
+        self._burst.write(self._transport, request)
         try:
-            return await self._answer
+            return await answer
         except asyncio.CancelledError:
             self.end()
             raise
+        finally:
+            if answer.done() and not answer.cancelled():
+                self._burst.due -= 1
 
     def end(self) -> None:
         self.over = True
+        self._burst.drop(self._transport)
         self._transport.close()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -180,12 +188,14 @@ class _Wire(asyncio.Protocol):
         answer = self._answer
         if answer is not None and not answer.done():
             answer.set_result(Answer(self._status, self._headers, body))
+            self._burst.due += 1
         if self.over:
             self._transport.close()
 
     def _fail(self, error: OSError) -> None:
         if self._answer is not None and not self._answer.done():
             self._answer.set_exception(error)
+            self._burst.due += 1
         self.end()
 
     def connection_lost(self, error: Exception | None) -> None:

@@ -14,6 +14,8 @@ from urllib.parse import urlsplit
 
 import httptools
 
+from app.core.burst import burst_of
+
 MOST_HEAD_BYTES = 256 << 10
 READ_AHEAD = 256 << 10
 """Bytes of a stream that are held for a slow reader before its server is left waiting."""
@@ -81,7 +83,7 @@ class Reply:
 
     __slots__ = (
         "_connection", "_decoder", "_error", "_left", "_pieces", "_size", "_waiter", "_whole", "done", "headers",
-        "most", "status", "until_close",
+        "most", "status", "unsent", "until_close",
     )  # fmt: skip
 
     def __init__(self, connection: Connection, most: int) -> None:
@@ -90,6 +92,8 @@ class Reply:
         self.most = most
         """Bytes of a body read whole; a stream may have as many waiting."""
         self.done = False
+        self.unsent = 0
+        """Bytes of the request that were still to be sent when the exchange failed."""
         self.until_close = False
         """The body ends with the connection (RFC 9112, 6.3)."""
         self._connection = connection
@@ -156,8 +160,13 @@ class Reply:
             await waiter
         finally:
             self._waiter = None
+            if waiter.done() and not waiter.cancelled():
+                self._connection.burst.due -= 1
 
     # What the connection tells.
+
+    def not_sent(self, size: int) -> None:
+        self.unsent += size
 
     def begun(self, status: int) -> None:
         self.status = status
@@ -201,6 +210,7 @@ class Reply:
         waiter = self._waiter
         if waiter is not None and not waiter.done():
             waiter.set_result(None)
+            self._connection.burst.due += 1
 
 
 class _Inflate:
@@ -243,6 +253,7 @@ class Connection(asyncio.Protocol):
     def __init__(self, origin: Origin, owner: _Owner, loop: asyncio.AbstractEventLoop) -> None:
         self.origin = origin
         self.loop = loop
+        self.burst = burst_of(loop)
         self.idle_since = 0.0
         self.usable = False
         """Open, and nothing has come that nobody asked for."""
@@ -256,8 +267,6 @@ class Connection(asyncio.Protocol):
         self._write_paused = False
         self._paused = False
         self._sent = True
-        self._unsent = 0
-        """Bytes that were still to be sent when the exchange failed."""
         self._deadline: float | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
@@ -287,13 +296,15 @@ class Connection(asyncio.Protocol):
             self._arm(deadline)
         try:
             if len(body) <= SLICE:
-                transport.write(head + body)
+                self.burst.write(transport, head + body, reply.not_sent)
             else:
                 await self._send(transport, head, body, reply)
             await reply.head()
         except BaseException:
-            self.fail(BrokenOff("given up"))
-            if self._sent and not self._unsent:
+            # Where it ended meanwhile, the connection may be another exchange's already.
+            if self._reply is reply:
+                self.fail(BrokenOff("given up"))
+            if self._sent and not reply.unsent:
                 on_sent()
             raise
         on_sent()
@@ -317,11 +328,15 @@ class Connection(asyncio.Protocol):
         """End the exchange and close."""
         self.usable = False
         self._deadline = None
-        if self._transport is not None and not self._transport.is_closing():
-            self._unsent = self._transport.get_write_buffer_size()
+        transport, reply = self._transport, self._reply
+        self._reply = None
+        if transport is not None:
+            self.burst.drop(transport)
+        if transport is not None and not transport.is_closing():
+            if reply is not None:
+                reply.not_sent(transport.get_write_buffer_size())
             # What is not sent yet is not wanted any more, and a dead peer must not hold it.
-            self._transport.abort()
-        reply, self._reply = self._reply, None
+            transport.abort()
         if reply is not None:
             reply.end(error)
         self._let_write()
@@ -398,6 +413,8 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.usable = False
+        if self._transport is not None:
+            self.burst.drop(self._transport)
         reply, self._reply = self._reply, None
         if reply is not None:
             if reply.until_close and reply.status and exc is None:

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from app.api.server import MOST_BYTES, MOST_HEAD_BYTES, CallProtocol
+from app.core.burst import burst_of
 from app.gateway.http1 import Connection
 from tests.fakes.openai_server import FakeOpenAI
 from tests.fakes.replies import Answer, Gate
@@ -72,6 +73,16 @@ class Wire:
 @pytest.fixture
 async def proxy(start_proxy: StartProxy, openai_server: FakeOpenAI) -> Running:
     return await start_proxy({"model_list": models(openai_server.url, "a")})
+
+
+@pytest.fixture(autouse=True, params=["at once", "at the end of a turn"])
+async def sending(request: pytest.FixtureRequest) -> AsyncIterator[None]:
+    """As a proxy sends that has nothing else to do, and as a busy one does; the steps are counted right either way."""
+    burst, more = burst_of(asyncio.get_running_loop()), int(request.param != "at once")
+    burst.due += more
+    yield
+    assert burst.due == more
+    burst.due -= more
 
 
 @pytest.fixture

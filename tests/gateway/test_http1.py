@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from app.core.burst import burst_of
 from app.gateway import http1
 from app.gateway.http1 import BrokenOff, Origin, Reply, ReplyTooLarge, Unreachable, Url, parse_url
 from app.gateway.pool import Pool
@@ -350,6 +351,40 @@ async def test_a_stream_that_is_given_up_closes_its_connection(pool: Pool, serve
     assert await reply.piece() == b"he"
     reply.close()
     await server.gone.wait()
+
+
+@pytest.mark.parametrize("left", [False, True])
+async def test_a_request_that_was_kept_until_the_end_of_a_turn(pool: Pool, server: Server, *, left: bool) -> None:
+    server.says(OK)
+    await read(pool, server)
+    sent: list[bool] = []
+    asking = pool.post(server.origin, HEAD, BODY, most=MOST, on_sent=lambda: sent.append(True))
+    burst = burst_of(asyncio.get_running_loop())
+    burst.due += 1
+    asking.send(None)
+    burst.due -= 1
+    if left:
+        burst.flush()
+    with pytest.raises(asyncio.CancelledError):
+        asking.throw(asyncio.CancelledError())
+    assert sent == [True] * left, "given up before it was sent"
+    await closed(pool)
+
+
+async def test_who_gives_up_as_the_reply_comes_breaks_nobody_elses(pool: Pool, server: Server) -> None:
+    server.says(OK, OK, OK)
+    await read(pool, server)
+    late = pool.post(server.origin, HEAD, BODY, most=MOST)
+    late.send(None)
+    while not any(pool._idle.values()):
+        await asyncio.sleep(0.005)
+    other = asyncio.create_task(read(pool, server))
+    while len(server.requests) < 3:
+        await asyncio.sleep(0)
+    with pytest.raises(asyncio.CancelledError):
+        late.throw(asyncio.CancelledError())
+    assert await other == b"hello"
+    assert server.connections == 1
 
 
 async def test_pieces_come_as_they_are_sent(pool: Pool, server: Server) -> None:
