@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.resources import files
 
 import httpx
 import pytest
@@ -141,6 +142,15 @@ def test_files_are_kept_by_browsers_under_the_name_of_their_content(site: Site) 
         assert plain.text == reply.text
         for name in ("../app.py", "..%2fapp.py", "nothing.css", "__init__.py", ".hidden.css"):
             assert http.get(f"/ui/files/x/{name}").status_code == 404, name
+
+
+def test_the_script_of_charts_is_plotlys_with_a_hint_for_the_browser(site: Site) -> None:
+    plotly = (files("app.pages") / "static" / "plotly-basic.min.js").read_text(encoding="utf-8")
+    with client(site.url) as http:
+        (path,) = re.findall(r"/ui/files/\w+/plotly-basic\.min\.js", http.get("/ui/").text)
+        reply = http.get(path)
+    assert "immutable" in reply.headers["cache-control"]
+    assert reply.text == f"//# allFunctionsCalledOnLoad\n{plotly}", "it counts on the first line only"
 
 
 @pytest.mark.parametrize(("width", "scheme"), LOOKS)

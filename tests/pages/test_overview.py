@@ -76,6 +76,28 @@ def test_looks(visit: Callable[..., Visitor], width: int, scheme: str) -> None:
     visitor.check()
 
 
+@pytest.mark.parametrize("width", [390, 1440])
+@pytest.mark.parametrize("query", ["", "?show=spend&period=all", "?show=share&period=1h&source=all", "?period=7d"])
+def test_labels_of_charts_have_room(visit: Callable[..., Visitor], width: int, query: str) -> None:
+    """plotly does not measure them: the room for them is given. None is cut, and no time stands over another."""
+    page = visit(f"/ui/{query}", width, "light").page
+    drawn(page)
+    outside = page.evaluate("""() => [...document.querySelectorAll(".chart")].flatMap((chart) => {
+      const all = chart.querySelector(".main-svg").getBoundingClientRect();
+      // Of a narrow chart, those that would stand over its edge are left out.
+      const labels = [...chart.querySelectorAll(".xtick text, .ytick text")].filter((label) => label.checkVisibility());
+      const cut = labels.filter((label) => {
+        const box = label.getBoundingClientRect();
+        return box.left < all.left || box.top < all.top || box.right > all.right || box.bottom > all.bottom;
+      });
+      const times = labels.filter((label) => label.closest(".xtick"))
+        .map((label) => label.getBoundingClientRect()).sort((one, other) => one.left - other.left);
+      if (times.some((box, place) => place && box.left < times[place - 1].right)) cut.push(...labels);
+      return labels.length ? cut.map((label) => label.textContent) : chart.querySelector(".annotation") ? [] : ["none"];
+    })""")
+    assert outside == []
+
+
 def test_figures_are_those_of_the_ledger(visit: Callable[..., Visitor], site: Site) -> None:
     page = visit("/ui/?period=all&source=all").page
     with client(site.url) as http:

@@ -22,6 +22,15 @@ OUTCOMES = {
     "client_cancelled": ("given up by the client", "--strong"),
 }
 """Outcome → what it is called, and its colour."""
+_STACKED: Figure = {"barmode": "stack", "bargap": 0.12}
+_MARGIN = {"l": 64, "r": 10, "t": 8, "b": 40}
+_TIMES_OF_DAY = [
+    {"dtickrange": [None, 59_999], "value": "%H:%M:%S\n%b %-d"},
+    {"dtickrange": [60_000, 86_399_999], "value": "%H:%M\n%b %-d"},
+]
+"""plotly's own without the year, with which two do not stand beside each other on a phone."""
+_UNMEASURED: Figure = {"automargin": False}
+"""Room for labels is known beforehand: that plotly measures them takes two fifths of the first drawing."""
 
 
 def models_figure(line: Timeline, catalog: Iterable[str], show: str) -> Figure:
@@ -37,11 +46,12 @@ def models_figure(line: Timeline, catalog: Iterable[str], show: str) -> Figure:
     bars = [_bars(line, name, numbers, colour, write) for name, numbers, colour in stacks if any(numbers)]
     if not bars:
         return nothing(NO_CALLS if show != "spend" else "No spend in this time")
-    layout = _layout(line, barmode="stack", bargap=0.12)
     if show == "share":
-        layout |= {"barnorm": "percent", "yaxis": {"ticksuffix": "%", "range": [0, 100]}}
+        layout = _layout(line, {"ticksuffix": "%", "range": [0, 100]}, **_STACKED, barnorm="percent")
     elif show == "spend":
-        layout["yaxis"] = {"tickprefix": "$", "rangemode": "tozero"}
+        layout = _layout(line, {"tickprefix": "$", "rangemode": "tozero"}, **_STACKED)
+    else:
+        layout = _layout(line, {}, **_STACKED)
     return {"data": bars, "layout": layout}
 
 
@@ -72,7 +82,7 @@ def times_figure(line: Timeline) -> Figure:
         for name, values, colour, dash in lines
     ]
     axis = {"type": "log", "tickvals": list(_TICKS), "ticktext": list(_TICKS.values())}
-    return {"data": data, "layout": _layout(line, yaxis=axis)}
+    return {"data": data, "layout": _layout(line, axis)}
 
 
 def errors_figure(line: Timeline) -> Figure:
@@ -84,7 +94,7 @@ def errors_figure(line: Timeline) -> Figure:
     ]
     if not bars:
         return nothing("Every call in this time ended well" if line.outcomes else NO_CALLS)
-    return {"data": bars, "layout": _layout(line, barmode="stack", bargap=0.12, yaxis={"rangemode": "tozero"})}
+    return {"data": bars, "layout": _layout(line, {"rangemode": "tozero"}, **_STACKED)}
 
 
 def models_legend(rows: Sequence[ModelRow], calls: int) -> list[tuple[str, str]]:
@@ -136,12 +146,15 @@ def _has_lone(values: Sequence[float | None]) -> bool:
     )
 
 
-def _layout(line: Timeline, **more: Any) -> Figure:
+def _layout(line: Timeline, yaxis: Figure, **more: Any) -> Figure:
+    xaxis = {"type": "date", "range": [_iso(line.since), _iso(line.until)], "uirevision": f"{line.since}"}
     # What the reader has zoomed into or switched off stays so when the chart is drawn again.
     return {
         "uirevision": "kept",
         "showlegend": False,
-        "xaxis": {"type": "date", "range": [_iso(line.since), _iso(line.until)], "uirevision": f"{line.since}"},
+        "margin": _MARGIN,
+        "xaxis": {**_UNMEASURED, "tickangle": 0, "tickformatstops": _TIMES_OF_DAY, **xaxis},
+        "yaxis": {**_UNMEASURED, "ticklabeloverflow": "allow", **yaxis},
         **more,
     }
 
