@@ -74,6 +74,7 @@ def main() -> None:
             postgres.stop()
     names = [gateway.name for gateway in chosen]
     console = Console(width=None if sys.stdout.isatty() else 60 + 36 * len(names))
+    console.print(f"Python {sys.version} ({Path(sys.executable).resolve()})", markup=False)
     console.print(show.table(bench.figures, names))
     console.print(show.direct(bench.figures))
     console.print(show.claims(bench.figures))
