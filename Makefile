@@ -34,9 +34,9 @@ lint: install  ## Formatting, lint, types and import rules
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# Four workers on two cores: the tests wait for processes and sockets more than they compute.
+# Three workers on two cores: the tests wait for processes and sockets about as much as they compute.
 test: lint  ## Lint and the whole test suite
-	$(BIN)/pytest -n 4 --dist loadgroup
+	$(BIN)/pytest -n 3 --dist loadgroup
 
 # LangChain and LlamaIndex ask for older versions of packages that Hullspeed uses: they get an environment of their own.
 test-clients: install  ## Run the snippets of docs/frameworks.md with LangChain and LlamaIndex
