@@ -20,7 +20,7 @@ MOST = 64
 class Burst:
     """What is to be sent over the connections of one event loop; belongs to its thread."""
 
-    __slots__ = ("__weakref__", "_waiting", "due")
+    __slots__ = ("_waiting", "due")
 
     def __init__(self) -> None:
         self.due = 0

@@ -30,7 +30,7 @@ _TIMES_OF_DAY = [
 ]
 """plotly's own without the year, with which two do not stand beside each other on a phone."""
 _UNMEASURED: Figure = {"automargin": False}
-"""Room for labels is known beforehand: that plotly measures them takes two fifths of the first drawing."""
+"""Room for labels is known beforehand: that plotly measures them and draws again takes a fifth of the first drawing."""
 
 
 def models_figure(line: Timeline, catalog: Iterable[str], show: str) -> Figure:
