@@ -71,7 +71,7 @@ PAUSE_SECONDS = 1.2
 """Between two: longer than answers are kept that took no time."""
 OPEN_EVERY = 5.0
 """Seconds after which a browser goes to another page; meanwhile it asks again for the parts that are live."""
-EMPTY = ".chart[data-figure]:not(:has(.main-svg))"
+EMPTY = ".chart[data-figure]:not([data-drawn])"
 """A chart that is not drawn yet."""
 PAINTED = """() => new Promise((done) => new PerformanceObserver((list) => {
   const [painted] = list.getEntriesByName("first-contentful-paint");

@@ -11,6 +11,7 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, expect
 
+from app.api.pages.files import address
 from tests.pages.conftest import ADMIN, KEY, LOOKS, Site, Visitor, visiting
 
 
@@ -147,8 +148,7 @@ def test_files_are_kept_by_browsers_under_the_name_of_their_content(site: Site) 
 def test_the_script_of_charts_is_plotlys_with_a_hint_for_the_browser(site: Site) -> None:
     plotly = (files("app.pages") / "static" / "plotly-basic.min.js").read_text(encoding="utf-8")
     with client(site.url) as http:
-        (path,) = re.findall(r"/ui/files/\w+/plotly-basic\.min\.js", http.get("/ui/").text)
-        reply = http.get(path)
+        reply = http.get(address("plotly-basic.min.js"))
     assert "immutable" in reply.headers["cache-control"]
     assert reply.text == f"//# allFunctionsCalledOnLoad\n{plotly}", "it counts on the first line only"
 

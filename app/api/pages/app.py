@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import BaseRoute, Route
 
 from app.api.lazy import LazyApp
-from app.api.pages.files import compressed, files_pages
+from app.api.pages.files import files_pages
 from app.api.pages.overview import overview_pages
 from app.api.pages.render import make_ready, page
 from app.api.pages.shown import Shown
@@ -29,8 +29,6 @@ def pages_app(shown: Shown) -> FastAPI:
     pyarrow, the graders and what reads a suite: whoever opens the overview waits for none of it and keeps none of it in
     memory.
     """
-    # Beside the imports that the first page waits for.
-    compressed("plotly-basic.min.js")
     make_ready()
     sections = {"/calls": _calls, "/bench": _bench, "/routers": _routers, "/try": _try}
     later: list[BaseRoute] = []

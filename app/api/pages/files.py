@@ -53,7 +53,7 @@ def files_pages() -> APIRouter:
     @api.get("/files/{tag}/{name}")
     async def file(request: Request, tag: str, name: str) -> Response:
         # Whoever goes away meanwhile does not take it from the others.
-        found = await asyncio.shield(asyncio.wrap_future(compressed(name)))
+        found = await asyncio.shield(asyncio.wrap_future(_compressed(name)))
         headers = {
             # An old page of a proxy that has been replaced must not have the new file kept under the old name.
             "cache-control": _FOREVER if tag == found.tag else "no-store",
@@ -71,9 +71,8 @@ def files_pages() -> APIRouter:
 
 
 @cache
-def compressed(name: str) -> Future[_File]:
-    """The file, compressed in a thread: for the largest some 50 ms. Who knows that it will be asked for has
-    it begin in time. Raises `NotFound`."""
+def _compressed(name: str) -> Future[_File]:
+    """The file, compressed in a thread: for the largest some 50 ms. Raises `NotFound`."""
     return _COMPRESSING.submit(_compress, _find(name))
 
 

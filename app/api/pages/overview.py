@@ -13,10 +13,11 @@ from fastapi import APIRouter, Depends, Request, Response
 from app.api.pages.overview_figures import (
     OUTCOMES,
     TIMES,
+    Figure,
+    Nothing,
     errors_figure,
     models_figure,
     models_legend,
-    nothing,
     times_figure,
 )
 from app.api.pages.overview_rows import failing, model_rows, troubles
@@ -84,7 +85,7 @@ def overview_pages(shown: Shown) -> APIRouter:
         try:
             line = await watching.timeline(asked)
         except StoreUnavailable:
-            figure = nothing("The ledger does not answer")
+            figure: Figure | Nothing = Nothing("The ledger does not answer")
         else:
             if name == "models":
                 figure = models_figure(line, shown.decider.catalog, asked.show)

@@ -45,51 +45,9 @@
     setTimeout(() => { button.textContent = said; }, 1500);
   }
 
-  // Charts. `<div class="chart" data-figure="URL">`: the URL gives plotly's {data, layout}, and again every
-  // `data-every` seconds while the page is looked at.
-  const styled = (name) => getComputedStyle(root).getPropertyValue(name).trim();
-
-  function layoutOf(given) {
-    const axis = { gridcolor: styled("--line"), zerolinecolor: styled("--line"), linecolor: styled("--line"), automargin: true };
-    const layout = {
-      paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
-      font: { color: styled("--muted"), size: 12, family: getComputedStyle(document.body).fontFamily },
-      margin: { l: 48, r: 10, t: 8, b: 34 }, hovermode: "x unified", showlegend: true,
-      legend: { orientation: "h", y: -0.16, font: { size: 12 } },
-      hoverlabel: { bgcolor: styled("--card"), bordercolor: styled("--line"), font: { color: styled("--text") } },
-      ...given,
-    };
-    for (const name of ["xaxis", "yaxis", "yaxis2"]) {
-      if (name === "yaxis2" && !given.yaxis2) continue;
-      layout[name] = { ...axis, ...(given[name] || {}) };
-    }
-    return layout;
-  }
-
-  // plotly shows a time as it is written.
-  const UTC = /^\d{4}-\d\d-\d\dT[\d:.]+Z$/;
-  function local(text) {
-    const at = new Date(text);
-    return new Date(at - 60000 * at.getTimezoneOffset()).toISOString().slice(0, -1);
-  }
-
-  // Colours are given as names of the style's variables, so that they follow the theme; times in UTC with a Z at their
-  // end, so that they are shown in the reader's zone.
-  function coloured(value) {
-    if (typeof value === "string" && value.startsWith("--")) return styled(value);
-    if (typeof value === "string" && UTC.test(value)) return local(value);
-    if (Array.isArray(value)) return value.map(coloured);
-    if (value && typeof value === "object") {
-      return Object.fromEntries(Object.entries(value).map(([name, inner]) => [name, coloured(inner)]));
-    }
-    return value;
-  }
-
-  function draw(chart) {
-    if (!chart.figure || !window.Plotly) return;
-    const { data, layout } = coloured(chart.figure);
-    Plotly.react(chart, data, layoutOf(layout || {}), { displayModeBar: false, responsive: true });
-  }
+  // Charts. `<div class="chart" data-figure="URL">`: the URL gives what the page's `hullspeed.drawing` draws, and again
+  // every `data-every` seconds while the page is looked at.
+  const draw = (chart) => chart.figure && hullspeed.drawing && hullspeed.drawing(chart);
 
   async function load(chart) {
     try {
@@ -105,7 +63,7 @@
 
   const drawAll = () => document.querySelectorAll(".chart").forEach(draw);
 
-  // plotly is large and comes in its own time: what it is to draw is asked for meanwhile.
+  // What draws may be large and come in its own time: what it is to draw is asked for meanwhile.
   document.addEventListener("load", (event) => event.target.localName === "script" && drawAll(), true);
 
   function begin(within) {
@@ -136,5 +94,5 @@
   document.addEventListener("DOMContentLoaded", () => begin(document));
   document.addEventListener("htmx:load", (event) => begin(event.detail.elt));
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawAll);
-  window.hullspeed = { draw, begin, copy };
+  window.hullspeed = { begin, copy };
 })();
