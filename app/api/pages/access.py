@@ -73,8 +73,9 @@ class Access:
         _check_origin(given)
 
     async def __call__(self, request: Request) -> None:
-        """As a FastAPI dependency."""
+        """Before a page is shown; as a FastAPI dependency too. The page is told whether somebody can sign out."""
         self.check(request.scope["headers"], changes=request.method not in _READS)
+        request.state.signed_in = self.has_key
 
     def _seal(self, text: str) -> str:
         assert self._secret is not None

@@ -14,7 +14,9 @@ from importlib.resources import files
 from importlib.resources.abc import Traversable
 from typing import NamedTuple
 
-from fastapi import APIRouter, Request, Response
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 
 from app.core.errors import NotFound
 
@@ -46,28 +48,26 @@ def list_files() -> list[str]:
     return [name for name in ours if name.rpartition(".")[2] in TYPES]
 
 
-def files_pages() -> APIRouter:
-    """The endpoint of the files. They are no secret: whoever has the package has them."""
-    api = APIRouter()
+async def _file(request: Request) -> Response:
+    """They are no secret: whoever has the package has them."""
+    tag, name = request.path_params["tag"], request.path_params["name"]
+    # Whoever goes away meanwhile does not take it from the others.
+    found = await asyncio.shield(asyncio.wrap_future(_compressed(name)))
+    headers = {
+        # An old page of a proxy that has been replaced must not have the new file kept under the old name.
+        "cache-control": _FOREVER if tag == found.tag else "no-store",
+        "x-content-type-options": "nosniff",
+        "vary": "accept-encoding",
+    }
+    body = found.body
+    if "gzip" in request.headers.get("accept-encoding", ""):
+        headers["content-encoding"] = "gzip"
+    else:
+        body = await asyncio.to_thread(gzip.decompress, body)
+    return Response(body, headers=headers, media_type=TYPES[name.rpartition(".")[2]])
 
-    @api.get("/files/{tag}/{name}")
-    async def file(request: Request, tag: str, name: str) -> Response:
-        # Whoever goes away meanwhile does not take it from the others.
-        found = await asyncio.shield(asyncio.wrap_future(_compressed(name)))
-        headers = {
-            # An old page of a proxy that has been replaced must not have the new file kept under the old name.
-            "cache-control": _FOREVER if tag == found.tag else "no-store",
-            "x-content-type-options": "nosniff",
-            "vary": "accept-encoding",
-        }
-        body = found.body
-        if "gzip" in request.headers.get("accept-encoding", ""):
-            headers["content-encoding"] = "gzip"
-        else:
-            body = await asyncio.to_thread(gzip.decompress, body)
-        return Response(body, headers=headers, media_type=TYPES[name.rpartition(".")[2]])
 
-    return api
+FILES = Route("/files/{tag}/{name}", _file)
 
 
 @cache

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
-from typing import Annotated, Any, Literal
+from functools import partial
+from typing import Any
 from urllib.parse import urlencode
 
 import msgspec
-from fastapi import APIRouter, Depends, Request, Response
+from starlette.requests import Request
+from starlette.responses import Response
 
 from app.api.pages.overview_figures import (
     OUTCOMES,
@@ -27,17 +30,15 @@ from app.api.pages.render import HEADERS, compiled, page
 from app.api.pages.shown import Shown
 from app.core.errors import StoreUnavailable
 from app.gateway.catalog import CHAT
+from app.store.queries.timeline import Timeline
 
-View = Annotated[Asked, Depends()]
 
-
-def overview_pages(shown: Shown) -> APIRouter:
-    """The page, and the parts of it that are asked for again while it is looked at."""
-    api = APIRouter()
+def overview_pages(shown: Shown) -> Mapping[str, Callable[[Request], Awaitable[Response]]]:
+    """The page, and the parts of it that are asked for again while it is looked at, by path."""
     watching = Watching(shown)
 
-    @api.get("/")
-    async def overview(request: Request, asked: View) -> Response:
+    async def overview(request: Request) -> Response:
+        asked = Asked.read(request.query_params)
         # Postgres looks meanwhile.
         seen, _ = await asyncio.gather(watching.look(asked), compiled("overview.html"))
         replays_instead = seen.only_replays and "source" not in request.query_params
@@ -62,8 +63,8 @@ def overview_pages(shown: Shown) -> APIRouter:
             **_live(seen),
         )
 
-    @api.get("/overview/live")
-    async def live(request: Request, asked: View) -> Response:
+    async def live(request: Request) -> Response:
+        asked = Asked.read(request.query_params)
         seen = await watching.look(asked)
         # The page came before the ledger could be asked: it is to say how to make the first call.
         headers = {"hx-refresh": "true"} if seen.found is not None and seen.found.is_empty else {}
@@ -71,8 +72,7 @@ def overview_pages(shown: Shown) -> APIRouter:
             request, "overview_live.html", headers=headers, shows=SHOWS, warnings=shown.config.warnings, **_live(seen)
         )
 
-    @api.get("/overview/first")
-    async def first() -> Response:
+    async def first(_: Request) -> Response:
         """Has the page loaded again once there is a call."""
         try:
             empty = await watching.is_empty()
@@ -80,17 +80,15 @@ def overview_pages(shown: Shown) -> APIRouter:
             empty = True
         return Response(status_code=204, headers=HEADERS if empty else {**HEADERS, "hx-refresh": "true"})
 
-    @api.get("/overview/charts/{name}")
-    async def chart(name: Literal["models", "times", "errors"], asked: View) -> Response:
+    def models(line: Timeline, asked: Asked) -> Figure | Nothing:
+        return models_figure(line, shown.decider.catalog, asked.show)
+
+    async def chart(draw: Callable[[Timeline, Asked], Figure | Nothing], request: Request) -> Response:
+        asked = Asked.read(request.query_params)
         try:
-            line = await watching.timeline(asked)
+            figure = draw(await watching.timeline(asked), asked)
         except StoreUnavailable:
-            figure: Figure | Nothing = Nothing("The ledger does not answer")
-        else:
-            if name == "models":
-                figure = models_figure(line, shown.decider.catalog, asked.show)
-            else:
-                figure = times_figure(line) if name == "times" else errors_figure(line)
+            figure = Nothing("The ledger does not answer")
         return Response(msgspec.json.encode(figure), headers=HEADERS, media_type="application/json")
 
     def _live(seen: Seen) -> dict[str, Any]:
@@ -121,7 +119,14 @@ def overview_pages(shown: Shown) -> APIRouter:
             "where": shown.database.describe(),
         }
 
-    return api
+    return {
+        "/": overview,
+        "/overview/live": live,
+        "/overview/first": first,
+        "/overview/charts/models": partial(chart, models),
+        "/overview/charts/times": partial(chart, lambda line, _: times_figure(line)),
+        "/overview/charts/errors": partial(chart, lambda line, _: errors_figure(line)),
+    }
 
 
 def _routers(seen: Seen) -> set[str]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal
 
 import msgspec
-from fastapi import Query
+from starlette.exceptions import HTTPException
 
 from app.api.pages.shown import Shown
 from app.core.briefly import Briefly
@@ -29,6 +29,7 @@ PATIENCE = 2.0
 LATEST, ERRORS = 8, 6
 """Calls in the two lists."""
 
+Name = Annotated[str, msgspec.Meta(max_length=200)]
 Period = Literal["1h", "24h", "7d", "30d", "all"]
 PERIODS: dict[Period, tuple[str, timedelta | None, int]] = {
     "1h": ("1 h", timedelta(hours=1), 5),
@@ -45,12 +46,21 @@ SHOWS = {"calls": "Calls", "spend": "Spend", "share": "Share"}
 class Asked:
     """The parameters in the address."""
 
-    period: Annotated[Period, Query()] = "24h"
-    source: Annotated[Literal["live", "replay", "all"], Query()] = "live"
-    router: Annotated[str, Query(max_length=200)] = ""
-    against: Annotated[str, Query(max_length=200)] = ""
+    period: Period = "24h"
+    source: Literal["live", "replay", "all"] = "live"
+    router: Name = ""
+    against: Name = ""
     """The model to compare with."""
-    show: Annotated[Literal["calls", "spend", "share"], Query()] = "calls"
+    show: Literal["calls", "spend", "share"] = "calls"
+
+    @classmethod
+    def read(cls, given: Mapping[str, str]) -> Asked:
+        """Raises `HTTPException` 422 that names the parameter. Others than these are passed over."""
+        try:
+            return msgspec.convert(dict(given), cls)
+        except msgspec.ValidationError as error:
+            what, _, name = str(error).partition(" - at `$.")
+            raise HTTPException(422, f"{name.rstrip('`')}: {what[0].lower()}{what[1:]}") from None
 
     def parameters(self) -> dict[str, str]:
         """Those that are not as they are without saying so."""

@@ -2,41 +2,40 @@
 
 from __future__ import annotations
 
-from typing import Annotated
 from urllib.parse import urlencode
 
-from fastapi import APIRouter, Form, Request, Response
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 
 from app.api.pages.access import SESSION_SECONDS, Access
 from app.api.pages.render import away, page
 
 SIGN_IN = "/ui/sign-in"
 HOME = "/ui/"
+MOST_FIELDS = 10
+"""Of the form."""
 
 
-def signing_pages(access: Access) -> APIRouter:
+def signing_pages(access: Access) -> list[Route]:
     """The form, and what it does. Open to all."""
-    api = APIRouter()
 
-    @api.get("/sign-in")
-    async def form(request: Request, to: str = HOME) -> Response:
+    async def form(request: Request) -> Response:
         if not access.has_key:
             return away(request, HOME)
-        return await page(request, "sign_in.html", to=_ours(to), wrong=False)
+        return await page(request, "sign_in.html", to=_ours(request.query_params.get("to", HOME)), wrong=False)
 
-    @api.post("/sign-in")
-    async def sign_in(
-        request: Request, key: Annotated[str, Form()] = "", to: Annotated[str, Form()] = HOME
-    ) -> Response:
+    async def sign_in(request: Request) -> Response:
         access.check_origin(request.scope["headers"])
+        async with request.form(max_files=0, max_fields=MOST_FIELDS) as given:
+            key, to = str(given.get("key", "")), _ours(str(given.get("to", HOME)))
         session = access.session(key.strip())
         if session is None:
-            return await page(request, "sign_in.html", status=401, to=_ours(to), wrong=True)
-        response = away(request, _ours(to))
+            return await page(request, "sign_in.html", status=401, to=to, wrong=True)
+        response = away(request, to)
         _keep(request, response, session, SESSION_SECONDS)
         return response
 
-    @api.post("/sign-out")
     async def sign_out(request: Request) -> Response:
         access.check_origin(request.scope["headers"])
         response = away(request, SIGN_IN)
@@ -49,7 +48,11 @@ def signing_pages(access: Access) -> APIRouter:
             access.cookie, value, max_age=seconds, path="/ui", secure=secure, httponly=True, samesite="lax"
         )
 
-    return api
+    return [
+        Route("/sign-in", form),
+        Route("/sign-in", sign_in, methods=["POST"]),
+        Route("/sign-out", sign_out, methods=["POST"]),
+    ]
 
 
 def to_sign_in(request: Request) -> Response:
