@@ -98,11 +98,12 @@ class Gateway:
         try:
             await self.admission.enter()
         except HullspeedError as error:
-            await exchange.refuse(error)
+            await self._turn_away(exchange, error)
             return
         except asyncio.CancelledError:
             call.outcome = "client_cancelled"
             exchange.record()
+            exchange.count()
             raise
         self.metrics.inflight.value += 1
         try:
@@ -120,6 +121,7 @@ class Gateway:
             await exchange.refuse(InternalError())
         finally:
             exchange.record()
+            exchange.count()
             # The two hold each other: they would wait for the garbage collector, which seldom comes.
             exchange.stream = None
             self.metrics.inflight.value -= 1
@@ -127,8 +129,13 @@ class Gateway:
 
     async def reject(self, call: OpenCall, error: HullspeedError, client: Client) -> None:
         """Record and answer a request that was refused before its body could be read."""
-        exchange = _Exchange(self, call, client)
-        await exchange.refuse(error)
+        await self._turn_away(_Exchange(self, call, client), error)
+
+    async def _turn_away(self, exchange: _Exchange, error: HullspeedError) -> None:
+        try:
+            await exchange.refuse(error)
+        finally:
+            exchange.count()
 
 
 class InternalError(HullspeedError):
@@ -151,18 +158,24 @@ class _Exchange:
         self.upstream_headers: Mapping[str, str] = {}
         self.pending = 0
         """Attempts that are running and not on the call's list yet."""
-        self.recorded = False
+        self.finished: Call | None = None
+        """Once it is recorded."""
+        self.counted = False
 
     def record(self) -> None:
-        """Hand the finished call to ledger and metrics, once."""
-        if self.recorded:
+        """Hand the finished call to the ledger, once."""
+        if self.finished is not None:
             return
-        self.recorded = True
         if self.client.gone:
             self.call.outcome = "client_cancelled"
-        call = self.call.close()
+        self.finished = call = self.call.close()
         self.gateway.sink.record(call)
-        self.gateway.metrics.observe(call)
+
+    def count(self) -> None:
+        """Hand the recorded call to the metrics, once: behind the reply, which does not wait for it."""
+        if self.finished is not None and not self.counted:
+            self.counted = True
+            self.gateway.metrics.observe(self.finished)
 
     async def serve(self, body: bytes) -> None:
         call, gateway = self.call, self.gateway
@@ -221,7 +234,7 @@ class _Exchange:
 
     async def cut_off(self) -> None:
         """The proxy stops before the call is over: its client hears of it, where it reads at all."""
-        if self.recorded:
+        if self.finished is not None:
             return  # Its last bytes are on their way.
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(TELL_SECONDS):
