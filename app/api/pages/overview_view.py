@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
 from starlette.exceptions import HTTPException
@@ -29,7 +29,8 @@ PATIENCE = 2.0
 LATEST, ERRORS = 8, 6
 """Calls in the two lists."""
 
-Name = Annotated[str, msgspec.Meta(max_length=200)]
+LONGEST_NAME = 200
+Name = Annotated[str, msgspec.Meta(max_length=LONGEST_NAME)]
 Period = Literal["1h", "24h", "7d", "30d", "all"]
 PERIODS: dict[Period, tuple[str, timedelta | None, int]] = {
     "1h": ("1 h", timedelta(hours=1), 5),
@@ -59,8 +60,11 @@ class Asked:
         try:
             return msgspec.convert(dict(given), cls)
         except msgspec.ValidationError as error:
-            what, _, name = str(error).partition(" - at `$.")
-            raise HTTPException(422, f"{name.rstrip('`')}: {what[0].lower()}{what[1:]}") from None
+            name = str(error).rpartition("`$.")[2].rstrip("`")
+            wanted = get_type_hints(cls)[name]
+            known = ", ".join(get_args(wanted)) if get_origin(wanted) is Literal else None
+            fix = f"must be one of {known}" if known else f"must have {LONGEST_NAME} characters at most"
+            raise HTTPException(422, f"{name}: {fix}.") from None
 
     def parameters(self) -> dict[str, str]:
         """Those that are not as they are without saying so."""
