@@ -177,7 +177,9 @@ def test_a_chart_is_read_with_keys(visit: Callable[..., Visitor]) -> None:
 def test_a_part_of_a_chart_stays_in_sight(visit: Callable[..., Visitor]) -> None:
     """What the reader has drawn over, while the figures come again, in other colours and in a window of another size; a
     double click shows all."""
-    page = visit("/ui/?period=30d").page
+    page = visit("/ui/try").page
+    page.clock.install()
+    page.goto("/ui/?period=30d")
     drawn(page)
     chart = page.locator("[data-figure*='charts/models']")
     seen = "chart => [chart.plot.scales.x.min, chart.plot.scales.x.max]"
@@ -190,6 +192,10 @@ def test_a_part_of_a_chart_stays_in_sight(visit: Callable[..., Visitor]) -> None
     page.mouse.up()
     part = chart.evaluate(seen)
     assert part[1] - part[0] == pytest.approx(0.3 * (whole[1] - whole[0]), rel=0.05)
+    chart.evaluate("chart => { window.before = chart.plot; }")
+    page.clock.fast_forward(61_000)
+    page.wait_for_function("(chart => chart.plot !== window.before)(document.querySelector('.chart'))")
+    assert chart.evaluate(seen) == part
     colour = chart.evaluate("chart => chart.plot.axes[0].stroke()")
     page.locator("#theme").click()
     assert chart.evaluate("chart => chart.plot.axes[0].stroke()") != colour
@@ -199,6 +205,20 @@ def test_a_part_of_a_chart_stays_in_sight(visit: Callable[..., Visitor]) -> None
     assert chart.evaluate(seen) == part
     chart.locator(".u-over").dblclick()
     assert chart.evaluate(seen) == whole
+
+
+def test_the_figures_of_charts_are_asked_for_once(visit: Callable[..., Visitor]) -> None:
+    """By the page's head; what draws them takes what that has brought."""
+    page = visit("/ui/try").page
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto("/ui/?period=30d&show=share")
+    drawn(page)
+    charts = sorted(url.partition("charts/")[2] for url in asked if "/charts/" in url)
+    assert charts == [f"{name}?period=30d&show=share" for name in ("errors", "models", "times")]
+    by = page.evaluate("""() => performance.getEntriesByType("resource")
+      .filter(({ name }) => name.includes("/charts/")).map(({ initiatorType }) => initiatorType)""")
+    assert by == ["link"] * 3
 
 
 def test_a_step_alone_is_seen(visit: Callable[..., Visitor]) -> None:
@@ -270,7 +290,11 @@ def test_what_is_chosen_is_in_the_address(visit: Callable[..., Visitor]) -> None
     expect(spend).to_have_attribute("href", re.compile(r"against=large&show=spend$"))
     spend.click()
     expect(page).to_have_url(re.compile(r"\?period=30d&router=knn&against=large&show=spend$"))
-    expect(page.locator("[data-figure*='charts/models'][data-figure*='show=spend'][data-drawn]")).to_be_visible()
+    chart = page.locator("[data-figure*='charts/models'][data-figure*='show=spend'][data-drawn]")
+    expect(chart).to_be_visible()
+    labels = chart.evaluate("chart => chart.plot.axes[1]._values")
+    assert labels
+    assert all(label.startswith("$") for label in labels), labels
     visitor.is_quiet()
     page.reload()
     expect(page.get_by_label("Compare with")).to_have_value("large")
