@@ -194,14 +194,16 @@ def test_a_part_of_a_chart_stays_in_sight(visit: Callable[..., Visitor]) -> None
     assert part[1] - part[0] == pytest.approx(0.3 * (whole[1] - whole[0]), rel=0.05)
     chart.evaluate("chart => { window.before = chart.plot; }")
     page.clock.fast_forward(61_000)
-    page.wait_for_function("(chart => chart.plot !== window.before)(document.querySelector('.chart'))")
+    while chart.evaluate("chart => chart.plot === window.before"):
+        page.wait_for_timeout(50)
     assert chart.evaluate(seen) == part
     colour = chart.evaluate("chart => chart.plot.axes[0].stroke()")
     page.locator("#theme").click()
     assert chart.evaluate("chart => chart.plot.axes[0].stroke()") != colour
     assert chart.evaluate(seen) == part
     page.set_viewport_size({"width": 900, "height": 900})
-    page.wait_for_function("(chart => chart.plot.width === chart.clientWidth)(document.querySelector('.chart'))")
+    while chart.evaluate("chart => chart.plot.width !== chart.clientWidth"):
+        page.wait_for_timeout(50)
     assert chart.evaluate(seen) == part
     chart.locator(".u-over").dblclick()
     assert chart.evaluate(seen) == whole
