@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, Literal
@@ -14,7 +15,7 @@ import sqlalchemy as sa
 import uuid_utils
 from sqlalchemy.dialects.postgresql import JSONB
 
-from app.core.errors import ConfigError, InvalidRequest, NotFound
+from app.core.errors import ConfigError, InvalidRequest, NotFound, StoreUnavailable
 from app.core.types import Score
 from app.store import text
 from app.store.database import Database
@@ -23,6 +24,9 @@ from app.store.tables import results, runs, suites
 RunStatus = Literal["running", "done", "failed"]
 
 _BATCH = 1000
+
+# Seconds that the end of a run waits for a Postgres that stands still.
+_LETTING_GO = 5.0
 _ADD = """
 INSERT INTO results (run, router, tradeoff, item, call_id, model, quality, cost_usd, answered, latency, overhead, error,
   reply, prompt_tokens, completion_tokens, judge_cost_usd)
@@ -148,7 +152,15 @@ async def claim(database: Database, run: str) -> AsyncIterator[None]:
             taken = await connection.execute(sa.text("SELECT pg_try_advisory_lock(:key)"), {"key": _lock(run)})
         if taken.scalar_one() is not True:
             raise ConfigError(f"Another process is replaying run {run}; wait for it, or stop it first.")
-        yield
+        try:
+            yield
+        finally:
+            # Let go in words: of a connection that is closed, Postgres hears a little later, and who goes on with the
+            # run at once would be told that another process has it.
+            with suppress(StoreUnavailable, TimeoutError):
+                async with asyncio.timeout(_LETTING_GO):
+                    with database.explained():
+                        await connection.execute(sa.text("SELECT pg_advisory_unlock(:key)"), {"key": _lock(run)})
 
 
 async def claimed(database: Database, keys: Sequence[str]) -> set[str]:
