@@ -1,10 +1,10 @@
 """Replay on real recorded outcomes: `python -m benchmarks.replay [--limit N]`.
 
 Imports a suite of real replies and replays its test part over HTTP as `hullspeed bench run` does, through a proxy of
-the recorded models in a process of its own. Prints calls per second end to end, and the processor time that client,
-proxy and Postgres took, which other work on the machine changes less; whether every call stands in Postgres with its
-run and item; whether each point equals pure scoring exactly; the golden baselines of the whole set; and how far the
-graders agree with the recording.
+the recorded models in processes of its own. Prints calls per second, first until each is answered, graded and saved,
+then with the report; the processor time that client, proxy and Postgres took, which other work on the machine changes
+less; whether every call stands in Postgres with its run and item; whether each point equals pure scoring exactly; the
+golden baselines of the whole set; and how far the graders agree with the recording.
 Needs the recorded outcomes in `../shared/data` (or `$HULLSPEED_SHARED/data`).
 """
 
@@ -15,6 +15,7 @@ import os
 import tempfile
 from collections import Counter
 from pathlib import Path
+from time import perf_counter
 
 import psutil  # type: ignore[import-untyped]
 
@@ -94,7 +95,9 @@ async def main(limit: int | None, concurrency: int, folder: Path) -> None:
     async with served_apart(described) as url:
         before = cpu(folder)
         target = Target(url, "recorded", known_pool=True)
+        began = perf_counter()
         report, progress = await replay(plan, target, database, built, concurrency=concurrency)
+        took = perf_counter() - began
         after = cpu(folder)
     rows = await count(database, report.run or "")
     wanted = Counter((text, t, item.id) for text in ROUTERS for t in TRADEOFFS for item in plan.items)
@@ -102,7 +105,8 @@ async def main(limit: int | None, concurrency: int, folder: Path) -> None:
     whole = sum(used.values())
     most = min(1e3 / max(used["proxy"] / PROCESSES, used["client"]), len(os.sched_getaffinity(0)) * 1e3 / whole)
     print(f"calls                {progress.done:,} over HTTP, {progress.failed} failed")
-    print(f"rate                 {progress.rate:,.0f} calls/s end to end, {concurrency} in flight")
+    print(f"rate                 {progress.rate:,.0f} calls/s until the last result is saved, {concurrency} in flight")
+    print(f"                     {progress.done / took:,.0f} calls/s with what comes before and the report after")
     print(f"CPU-ms a call        {whole:.3f}: {', '.join(f'{who} {value:.3f}' for who, value in used.items())}")
     print(f"                     {most:,.0f} calls/s is what that allows where nothing else runs")
     print(f"rows in Postgres     {sum(rows.values()):,}, each (router, tradeoff, item) once: {rows == wanted}")

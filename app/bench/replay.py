@@ -100,11 +100,14 @@ class Progress:
     ungraded: int = 0
     """Calls that were answered and could not be graded."""
     started: float = field(default_factory=perf_counter)
+    ended: float | None = None
+    """When the last result was saved; what comes after it, such as the report, is not the replay's pace."""
 
     @property
     def rate(self) -> float:
-        """Calls per second so far."""
-        return self.done / max(perf_counter() - self.started, 1e-9)
+        """Calls per second, so far or in all."""
+        until = perf_counter() if self.ended is None else self.ended
+        return self.done / max(until - self.started, 1e-9)
 
     @property
     def spent(self) -> Decimal:
@@ -214,6 +217,7 @@ class Replay:
             for line in lines:
                 line.close()
             await self._flush()
+            progress.ended = perf_counter()
         return progress
 
     async def _work(self, line: Line, pending: Iterator[Task], progress: Progress) -> None:

@@ -54,6 +54,7 @@ async def test_replay_equals_scoring(start_proxy: StartProxy, database: Database
     plan = plan_of(suite)
     proxy = await recorded_proxy(start_proxy, plan)
     report, progress = await replay(plan, Target(proxy.url, "recorded", known_pool=True), database, plan.build())
+    pace = progress.rate
     expected = len(ROUTERS) * len(TRADEOFFS) * 40
     assert progress.done == expected
     assert progress.failed == 0
@@ -71,6 +72,7 @@ async def test_replay_equals_scoring(start_proxy: StartProxy, database: Database
     wanted = [(text, t, item.id) for text in ROUTERS for t in TRADEOFFS for item in plan.items]
     assert asked == Counter(wanted)
     assert {row.source for row in rows} == {"replay"}
+    assert progress.rate == pace, "what is done after a replay slows its pace"
 
 
 async def test_a_runs_grader_judges_alike_in_replay_and_scoring(start_proxy: StartProxy, database: Database) -> None:
