@@ -37,7 +37,9 @@ stands in [Configuration](configuration.md).
 def page() -> str:
     """The whole page."""
     parts = [HEAD]
-    parts += _section("Environment", "Options of `hullspeed serve` win over these; `.env` is read.", Settings, _variable)
+    parts += _section(
+        "Environment", "Options of `hullspeed serve` win over these; `.env` is read.", Settings, _variable
+    )
     parts += _section("`model_list`", "litellm's list of models. Each entry:", config.ModelEntry)
     parts += _section(
         "`litellm_params`", "Of an entry of `model_list`; other keys are passed on.", config.LitellmParams
