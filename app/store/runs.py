@@ -25,7 +25,7 @@ RunStatus = Literal["running", "done", "failed"]
 
 _BATCH = 1000
 
-# Seconds that the end of a run waits for a Postgres that stands still.
+# Seconds until letting go of a run is given up; where Postgres stands still, the driver takes ten more to hang up.
 _LETTING_GO = 5.0
 _ADD = """
 INSERT INTO results (run, router, tradeoff, item, call_id, model, quality, cost_usd, answered, latency, overhead, error,
