@@ -25,9 +25,10 @@ from app.store.shipping import ship
 
 log = logging.getLogger(__name__)
 
-PIECE_ROWS = 2_000
-PIECE_BYTES = 2 << 20
-"""What goes to Postgres at once. A transaction costs this process about as much as copying some hundred rows does."""
+PIECE_ROWS = 1_000
+PIECE_BYTES = 1 << 20
+"""What goes to Postgres at once. A transaction costs this process about as much as sending some hundred rows does; with
+twice as much at once a row costs more, and the driver keeps a buffer of that size for as long as it is connected."""
 
 _CALL = ord("C")
 _SCORE = ord("S")

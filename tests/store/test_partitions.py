@@ -103,6 +103,32 @@ async def test_a_day_made_by_a_batch_that_fails_is_made_by_the_next(database: Da
     assert await get_call(database, call.id) is not None
 
 
+async def test_a_batch_of_rows_that_are_there_others_and_a_new_day(
+    new_database: Callable[[], str], tmp_path: Path
+) -> None:
+    database = Database(new_database(), tmp_path)
+    await database.open()
+    await migrate.upgrade(database)
+    try:
+        calls = [full_call(started_at=NOW + timedelta(days=place // 3)) for place in range(6)]
+        for batch in (calls[:2], calls, [calls[0], calls[0], *calls]):
+            async with database.session() as connection:
+                await ship(connection, "call", [encode(call) for call in batch])
+        for call in calls:
+            found = await get_call(database, call.id)
+            assert found is not None
+            assert found.call == call
+        counted = sa.text("""
+SELECT (SELECT count(*) FROM calls), (SELECT count(*) FROM attempts),
+  (SELECT sum(calls) FROM call_stats WHERE seconds = 60), (SELECT sum(attempts) FROM call_stats WHERE seconds = 60)
+""")
+        tried = sum(len(call.attempts) for call in calls)
+        async with database.begin() as connection:
+            assert tuple((await connection.execute(counted)).one()) == (6, tried, 6, tried)
+    finally:
+        await database.close()
+
+
 def test_names_of_partitions() -> None:
     assert partitions.partition("calls", date(2026, 3, 4)) == "calls_20260304"
     assert partitions.is_partition("attempts_20260304")
