@@ -69,6 +69,7 @@ def a_call() -> Call:
         outcome="ok",
         status=200,
         latency=0.8131,
+        source="live",
         overhead=0.0008,
         model="sim-mini",
         decision=decision,

@@ -33,6 +33,7 @@ import sqlalchemy as sa
 from app.core.types import Attempt, Call, DecisionRecord, Price, RankedModel, Usage
 from app.store import migrate, partitions
 from app.store.database import Database
+from app.store.delivery import PIECE_ROWS
 from app.store.queries.calls import CallFilter, CallPage, get_call, list_calls
 from app.store.queries.choices import choices, expected_qualities
 from app.store.queries.overview import overview
@@ -406,6 +407,7 @@ def line(rng: random.Random, at: datetime) -> bytes:
         outcome="ok",
         status=200,
         latency=latency,
+        source="live",
         overhead=rng.lognormvariate(-7.4, 0.4),
         time_to_first_token=latency / 3,
         model=model,
@@ -441,7 +443,7 @@ async def shipping(database: Database, server: Server, calls: int) -> None:
             async with database.session() as connection:
                 await ship(connection, "call", batch)
 
-    for rows, connections in ((500, 1), (2_000, 1), (500, 2), (2_000, 2)):
+    for rows, connections in ((500, 1), (PIECE_ROWS, 1), (500, 2), (PIECE_ROWS, 2)):
         ready = [_renewed(lines, rows, rng) for _ in range(calls // rows)]
         batches = len(ready) // connections
         sent, tried = rows * batches * connections, await _attempts(database)

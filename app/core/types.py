@@ -101,7 +101,7 @@ class DecisionRecord(msgspec.Struct, frozen=True, kw_only=True):
     """Models that could not serve the request, each with why."""
 
 
-class Call(msgspec.Struct, frozen=True, kw_only=True):
+class Call(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One client request with its attempts. Built once, when the request is over."""
 
     id: str
@@ -114,7 +114,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     status: int
     latency: float
     """Seconds from the first byte of the request read to the last byte of the reply given to the server."""
-    source: str = "live"
+    source: str
     """`live` or `replay`."""
     overhead: float | None = None
     """Seconds of `latency` that were not spent waiting for an upstream."""

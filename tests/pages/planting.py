@@ -88,6 +88,7 @@ def call(ago: float = 5.0, **fields: Any) -> Call:
         "outcome": "ok",
         "status": 200,
         "latency": 0.92,
+        "source": "live",
         "overhead": 0.01,
         "time_to_first_token": 0.21,
         "model": "small",

@@ -29,6 +29,7 @@ def small_call(**fields: Any) -> Call:
             "outcome": "rejected",
             "status": 400,
             "latency": 0.001,
+            "source": "live",
             **fields,
         }
     )
