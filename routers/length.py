@@ -7,7 +7,7 @@ learned router has to be shown beside it.
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -131,12 +131,11 @@ class LengthRouter(TrainableRouter):
         pool_alone = self._known
         if pool_alone is not None and pool_alone[0] is query.candidates:
             return pool_alone[1]
-        names = [candidate.model for candidate in query.candidates]
         tokens = query.prompt_tokens
         costs = {candidate.model: candidate.expected_cost(tokens) for candidate in query.candidates}
-        qualities: dict[str, float | None] = dict.fromkeys(names)
+        qualities: dict[str, float | None] = dict.fromkeys(costs)
         pool = self._fitted.pool if self._fitted else None
-        trained = [model for model in names if pool and model in pool.rows]
+        trained = [model for model in costs if model in pool.rows] if pool else []
         if pool and trained:
             for model in trained:
                 costs[model] = float(pool.cost[pool.rows[model]])
@@ -145,10 +144,9 @@ class LengthRouter(TrainableRouter):
         else:
             priced = [(cost, model) for model, cost in costs.items() if cost is not None]
             ladder = [model for _, model in sorted(priced)]
-        beside = [model for model in names if model not in ladder]
-        beside.sort(key=lambda model: (-(qualities[model] or 0.0), model))
+        beside = [] if len(ladder) == len(costs) else _by_quality(costs.keys() - ladder, qualities)
         found = ladder, beside, costs, qualities
-        if pool and len(trained) == len(names):
+        if pool and len(trained) == len(costs):
             # Nothing of the query is in it: a bench asks a thousand times with the same candidates.
             self._known = query.candidates, found
         return found
@@ -159,6 +157,10 @@ class LengthRouter(TrainableRouter):
             return length / (length + self.median)
         lengths = self._fitted.lengths
         return (bisect_left(lengths, length) + bisect_right(lengths, length)) / (2 * len(lengths))
+
+
+def _by_quality(models: Iterable[str], qualities: Mapping[str, float | None]) -> list[str]:
+    return sorted(models, key=lambda model: (-(qualities[model] or 0.0), model))
 
 
 def _spread(difficulty: float, tradeoff: float, rungs: int) -> int:
@@ -183,8 +185,10 @@ def _decided(
 ) -> Decision:
     return Decision(
         tuple(
-            Choice(model, qualities[model], costs[model], 1.0 if place == 0 else 0.0)
-            for place, model in enumerate(order)
+            [
+                Choice(model, qualities[model], costs[model], 1.0 if place == 0 else 0.0)
+                for place, model in enumerate(order)
+            ]
         ),
         reason,
         detail=detail or {},

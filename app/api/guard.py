@@ -43,7 +43,10 @@ class Guard:
         """
         given = [_bare(value) for name, value in headers if name in HEADERS]
         if self._key is None:
-            return next((_run(value.partition(TAG)[2]) for value in given if TAG in value), None)
+            for value in given:
+                if TAG in value:
+                    return _run(value.partition(TAG)[2])
+            return None
         if not given:
             raise InvalidKey(f"No API key was sent; send `Authorization: Bearer <{self._name}>`.")
         tagged = self._key + TAG

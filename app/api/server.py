@@ -410,7 +410,7 @@ class Exchange:
         self._complete()
 
     def _head(self, status: int, headers: Mapping[str, str]) -> bytes:
-        lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
+        lines = "\r\n".join([*map(": ".join, headers.items()), ""])
         # A value with a line break in it would be a header more (RFC 9110, 5.5).
         if lines.count("\r") != len(headers) or lines.count("\n") != len(headers):
             raise ValueError("a line break in a header of a reply")

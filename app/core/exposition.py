@@ -87,11 +87,9 @@ class Distribution(Collector):
         self._series: dict[tuple[str, ...], Series] = {}
         if label is None:
             self._series[()] = Series(self._bounds)
+            self.observe = self._series[()].observe
+            """Counts a value, where there is no label."""
         registry.register(self)
-
-    def observe(self, value: float) -> None:
-        """Count `value`, where there is no label."""
-        self._series[()].observe(value)
 
     def labels(self, value: str) -> Series:
         """The histogram of one value of the label."""

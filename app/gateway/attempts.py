@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, Awaitable, Callable, Container, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Container, Coroutine, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from time import perf_counter
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 from weakref import WeakKeyDictionary
+
+import msgspec
 
 from app.core.types import AttemptOutcome
 from app.gateway.attempt import ABANDONED, OpenAttempt, StreamAnswer, WholeAnswer
@@ -59,8 +61,7 @@ Ask = Callable[[OpenAttempt, UpstreamRequest], Awaitable[Answer]]
 """How one model is asked. Closes the attempt where it returns a whole reply."""
 
 
-@dataclass(slots=True)
-class _Walk:
+class _Walk(msgspec.Struct):
     """How far a call has come down its ranking."""
 
     waiting: list[str]
@@ -73,10 +74,10 @@ class _Walk:
     too_small: int = 0
     """The largest window that was too small for the prompt."""
     failure: UpstreamError | None = None
-    passing: list[str] = field(default_factory=list)
+    passing: list[str] = []
     """Models of this round that may do better a little later, with the pause that each asked for."""
-    pauses: list[float] = field(default_factory=list)
-    full: list[str] = field(default_factory=list)
+    pauses: list[float] = []
+    full: list[str] = []
     """Those of them that were not asked, as all their places were taken."""
 
 
@@ -100,17 +101,19 @@ class Attempts:
         self._unsupported: WeakKeyDictionary[Health, frozenset[str]] = WeakKeyDictionary()
         """Parameters that a deployment does not take."""
 
-    async def one(self, call: OpenCall, model: str) -> WholeAnswer:
+    # No coroutines of their own: each would be one more to go through whenever the call goes on.
+
+    def one(self, call: OpenCall, model: str) -> Coroutine[Any, Any, WholeAnswer]:
         """The whole reply of one model, however the client wants it. Raises `UpstreamError`."""
-        return await self._model(call, model, self._whole, stream=False)
+        return self._model(call, model, self._whole, stream=False)
 
-    async def whole(self, call: OpenCall, ranking: Sequence[str]) -> WholeAnswer:
+    def whole(self, call: OpenCall, ranking: Sequence[str]) -> Coroutine[Any, Any, WholeAnswer]:
         """The first whole reply down the ranking. Raises the last `UpstreamError` where no model answers."""
-        return await self._walk(call, ranking, self._whole, stream=False)
+        return self._walk(call, ranking, self._whole, stream=False)
 
-    async def stream(self, call: OpenCall, ranking: Sequence[str]) -> StreamAnswer:
+    def stream(self, call: OpenCall, ranking: Sequence[str]) -> Coroutine[Any, Any, StreamAnswer]:
         """The first stream down the ranking that brings content. Raises the last `UpstreamError` where none does."""
-        return await self._walk(call, ranking, self._stream, stream=True)
+        return self._walk(call, ranking, self._stream, stream=True)
 
     async def _whole(self, attempt: OpenAttempt, request: UpstreamRequest) -> WholeAnswer:
         answer = await self.upstreams[attempt.upstream].complete(request)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
 from time import perf_counter
@@ -36,22 +35,21 @@ class RequestHead(msgspec.Struct, frozen=True):
     """Headers for a provider that speaks the client's dialect."""
 
 
-@dataclass
-class OpenCall:
+class OpenCall(msgspec.Struct, eq=False):
     """One client request, from its first byte to its last."""
 
     head: RequestHead
     dialect: Dialect
     """How the client speaks."""
-    id: str = field(default_factory=lambda: str(uuid_utils.uuid7()))
-    started: float = field(default_factory=perf_counter)
-    started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    id: str = msgspec.field(default_factory=lambda: str(uuid_utils.uuid7()))
+    started: float = msgspec.field(default_factory=perf_counter)
+    started_at: datetime = msgspec.field(default_factory=lambda: datetime.now(UTC))
     requested_model: str = ""
     asked: Asked | None = None
     """The request, once it has been read."""
     stream: bool = False
     decision: DecisionRecord | None = None
-    attempts: list[Attempt] = field(default_factory=list)
+    attempts: list[Attempt] = msgspec.field(default_factory=list)
     model: str | None = None
     outcome: CallOutcome = "ok"
     status: int = 200

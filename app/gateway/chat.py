@@ -170,12 +170,15 @@ def _explain(message: str) -> InvalidRequest:
     return InvalidRequest(f"`{param}`: {what[0].lower()}{what[1:]}.", param=param)
 
 
+_OPENING = b"{["
+
+
 def _refuse_steering(fields: Fields, data: frozenset[str], known: Collection[str]) -> None:
     """`known`: fields that have been read whole already, but for what is unknown inside objects that are no data."""
     for name, raw in fields.items():
         is_data = name in data or name == "routing"
         # None of the known ones is refused.
-        if name in known and (is_data or bytes(raw)[:1] not in b"{["):
+        if name in known and (is_data or memoryview(raw)[0] not in _OPENING):
             continue
         if _normal(name) in REFUSED:
             raise _refused(name)

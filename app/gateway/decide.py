@@ -120,6 +120,9 @@ class Review(Ruling, frozen=True, kw_only=True):
     """The router's last word; None where it failed and was replaced."""
 
 
+_NO_OPTIONS = RoutingOptions()
+
+
 class Decider:
     """Turns a request into a ranking of models."""
 
@@ -169,7 +172,7 @@ class Decider:
         """
         chat = asked.chat
         entry = self.entry_for(chat.model)
-        options = chat.routing or RoutingOptions()
+        options = chat.routing or _NO_OPTIONS
         if entry is None:
             name = self.catalog.find(chat.model).name
             self._check_named(asked, name)
@@ -390,14 +393,14 @@ def _check(decision: Decision, query: Query) -> None:
     """Raise where the ranking is none: unknown candidates, or one twice."""
     if not isinstance(decision, Decision):
         raise TypeError(f"the router returned {type(decision).__name__}, not a Decision")
-    known = {candidate.model for candidate in query.candidates}
-    seen: set[str] = set()
+    left = {candidate.model for candidate in query.candidates}
     for choice in decision.ranking:
-        if choice.model not in known:
-            raise ValueError(f"ranked {choice.model!r}, which is not a candidate")
-        if choice.model in seen:
-            raise ValueError(f"ranked {choice.model!r} twice")
-        seen.add(choice.model)
+        try:
+            left.remove(choice.model)
+        except KeyError:
+            twice = any(choice.model == candidate.model for candidate in query.candidates)
+            what = " twice" if twice else ", which is not a candidate"
+            raise ValueError(f"ranked {choice.model!r}{what}") from None
     if decision.detail:
         try:
             size = len(msgspec.json.encode(decision.detail))

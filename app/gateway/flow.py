@@ -193,7 +193,8 @@ class _Exchange:
         offset = call.elapsed()
         ruling = await gateway.decider.decide(asked, session=call.head.session, seed=seed)
         call.decision = ruling.record
-        call.attempts += [msgspec.structs.replace(one, offset=offset + one.offset) for one in ruling.attempts]
+        if ruling.attempts:
+            call.attempts += [msgspec.structs.replace(one, offset=offset + one.offset) for one in ruling.attempts]
         ranking = [ranked.model for ranked in ruling.record.ranking]
         if not call.stream:
             if isinstance(ruling, Review):

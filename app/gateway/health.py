@@ -159,7 +159,8 @@ class Health:
         """At its cap of calls in flight, or at its own rate limit."""
         if self.model.max_inflight is not None and self.inflight >= self.model.max_inflight:
             return True
-        return any(bucket is not None and bucket.is_empty for bucket in (self._requests, self._tokens))
+        requests, tokens = self._requests, self._tokens
+        return (requests is not None and requests.is_empty) or (tokens is not None and tokens.is_empty)
 
     @property
     def rate_in(self) -> float:
@@ -287,8 +288,10 @@ class Fleet:
 
     def seen(self, names: tuple[str, ...]) -> tuple[Candidate, ...]:
         """The usable ones of `names` as routers see them."""
-        if any(health.is_troubled for healths in self._models.values() for health in healths):
-            return tuple(self.candidates[name] for name in self.usable(names))
+        for healths in self._models.values():
+            for health in healths:
+                if health.is_troubled:
+                    return tuple(self.candidates[name] for name in self.usable(names))
         # The same ones for most requests, as the same object: a router may keep what it made of them.
         found = self._seen.get(names)
         if found is None:

@@ -57,7 +57,7 @@ class Reading(Protocol):
         """Tokens used so far, normalised, and the cost where the upstream states one."""
 
 
-class Details(msgspec.Struct):
+class Details(msgspec.Struct, frozen=True):
     """What prompt or completion tokens were, in OpenAI's dialects; written to a cache has two names."""
 
     cached_tokens: int | None = None
@@ -66,11 +66,14 @@ class Details(msgspec.Struct):
     reasoning_tokens: int | None = None
 
 
+_NO_DETAILS = Details()
+
+
 def usage_of(
     prompt: int, completion: int, prompt_details: Details | None, completion_details: Details | None, written: int = 0
 ) -> Usage:
     """Usage as OpenAI's dialects state it, `prompt` with the cached tokens in it; `written`: where said beside."""
-    read, made = prompt_details or Details(), completion_details or Details()
+    read, made = prompt_details or _NO_DETAILS, completion_details or _NO_DETAILS
     return Usage(
         prompt_tokens=prompt,
         completion_tokens=completion,
@@ -122,7 +125,7 @@ class Reply(msgspec.Struct):
         if not self.has_usage:
             return None
         try:
-            wire = msgspec.json.decode(self.usage, type=_WireUsage)
+            wire = _decode_usage(self.usage)
         except msgspec.DecodeError:
             return None
         usage = usage_of(
@@ -189,6 +192,7 @@ class Reply(msgspec.Struct):
 
 
 _decode_reply = msgspec.json.Decoder(Reply).decode
+_decode_usage = msgspec.json.Decoder(_WireUsage).decode
 _decode_fields = msgspec.json.Decoder(Fields).decode
 
 
@@ -217,7 +221,7 @@ def with_cost(usage: msgspec.Raw, cost: Decimal | None) -> msgspec.Raw:
     if cost is None:
         return usage
     plain = bytes(usage)
-    if b'"cost"' not in plain and plain.endswith(b"}") and b":" in plain:
+    if plain.endswith(b"}") and plain.find(b'"cost"') < 0 and plain.find(b":") > 0:
         # It has other fields, as it came from an upstream: put behind them without reading them once more.
         return msgspec.Raw(b'%b,"cost":%b}' % (plain[:-1], str(cost).encode()))
     fields = _decode_fields(usage)

@@ -32,8 +32,9 @@ def encode(value: Any) -> bytes:
         line = _encoder.encode(value)
     except UnicodeEncodeError:
         line = _NUL
-    # A search costs nanoseconds; only a text that does hold the escape is walked through.
-    if _NUL not in line:
+    # A search costs nanoseconds; only a text that does hold the escape is walked through. (`in` would first see whether
+    # it is given a number, by way of an exception.)
+    if line.find(_NUL) < 0:
         return line
     return _encoder.encode(clean(msgspec.to_builtins(value)))
 
