@@ -17,6 +17,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from operator import neg
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -309,24 +310,22 @@ def rank_by_utility(
     tradeoff: float,
     dearest: float,
     reason: str,
+    behind: Mapping[str, Any] | None = None,
 ) -> Decision:
     """Rank models by q̂ − λ·ĉ, ties to the cheaper, then to the better, then to the name.
 
     `quality`: predictions in [0, 1]; `cost`: predictions in USD; `dearest`: c_ref of `price_of_quality`, which is kept
-    as the decision's detail: with the tradeoff it is all that is needed to reckon the utilities again.
+    in the decision's detail, before what is `behind` it: with the tradeoff it is all that is needed to reckon the
+    utilities again.
     """
     weight = price_of_quality(tradeoff, dearest)
-
-    def key(index: int) -> tuple[float, float, float, str]:
-        utility = 0.0 if math.isinf(weight) else quality[index] - weight * cost[index]
-        return (-utility, cost[index], -quality[index], models[index])
-
-    order = sorted(range(len(models)), key=key)
-    return Decision(
-        tuple(
-            Choice(models[index], float(quality[index]), float(cost[index]), 1.0 if place == 0 else 0.0)
-            for place, index in enumerate(order)
-        ),
-        reason,
-        detail={"dearest_usd": float(dearest)},
-    )
+    if math.isinf(weight):
+        losses = [0.0] * len(models)
+    else:
+        losses = [weight * usd - good for good, usd in zip(quality, cost, strict=True)]
+    ranked = sorted(zip(losses, cost, map(neg, quality), models, strict=True))
+    choices = [
+        Choice(model, -float(bad), float(usd), 0.0 if place else 1.0)
+        for place, (_, usd, bad, model) in enumerate(ranked)
+    ]
+    return Decision(tuple(choices), reason, detail={"dearest_usd": float(dearest), **(behind or {})})

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Any
 
 import numpy as np
@@ -41,8 +41,8 @@ WRAPPER_COUNT = 5
 """… and in at least so many prompts: in a handful of prompts a share means nothing."""
 
 _WORDS = re.compile(WORD)
-_DIGITS = "0123456789"
-_CODE_SIGNS = "{}[]();=<>_"
+_DIGITS = b"0123456789"
+_CODE_SIGNS = b"{}[]();=<>_"
 
 
 @dataclass(frozen=True)
@@ -122,16 +122,14 @@ class Embedding:
         """A unit vector, shape (d,); zero for a text without a known word. `text` comes from `stripped`; `given`, a
         sentence embedding, is not looked at."""
         words = _WORDS.findall(text.lower())
-        rows = self._rows
-        known = [row for word in words if (row := rows.get(word)) is not None]
-        known += [row for pair in pairwise(words) if (row := rows.get(" ".join(pair))) is not None]
-        if not known:
+        counts = Counter(map(self._rows.get, chain(words, map(" ".join, pairwise(words)))))
+        del counts[None]  # What is not in the vocabulary, if anything is not.
+        if not counts:
             return np.zeros(self.dimensions, np.float32)
-        counts = Counter(known)
         picked = np.fromiter(counts.keys(), np.intp, len(counts))
-        weights = (1 + np.log(np.fromiter(counts.values(), np.float32, len(counts)))) * self.idf[picked]
+        weights = (1 + np.log(np.fromiter(counts.values(), np.float32, len(counts)))) * self.idf.take(picked)
         # Not a matrix product: that wakes the library's threads, which on a busy machine cost 100 times the sum.
-        vector: NDArray[np.float32] = np.einsum("i,ij->j", weights, self.components[picked])
+        vector: NDArray[np.float32] = np.einsum("i,ij->j", weights, self.components.take(picked, axis=0))
         norm = math.sqrt(float(vector @ vector))
         return vector / norm if norm > 0 else vector
 
@@ -181,16 +179,16 @@ def counts(text: str, length: int) -> NDArray[np.float64]:
     `text` comes from `stripped`; `length` is `Query.length`.
     """
     n = max(len(text), 1)
-    beyond = len(text.encode("utf-8", "surrogatepass")) - len(text)
+    data = text.encode("utf-8", "surrogatepass")
     return np.array(
         [
             math.log1p(length),
             math.log1p(len(text.split())),
             math.log1p(text.count("\n")),
-            sum(map(text.count, _DIGITS)) / n,
-            sum(map(text.count, _CODE_SIGNS)) / n,
+            (len(data) - len(data.translate(None, _DIGITS))) / n,
+            (len(data) - len(data.translate(None, _CODE_SIGNS))) / n,
             float("?" in text),
-            beyond / n,
+            (len(data) - len(text)) / n,
         ]
     )
 

@@ -144,7 +144,7 @@ class KnnRouter(PredictiveRouter):
         # Row by row, like the embedding's sum: a matrix product would wake the library's threads.
         likeness = np.vecdot(self._vectors, vector)
         nearest = np.argpartition(likeness, -self._k)[-self._k :]
-        quality, cost, count = self._table[nearest].sum(axis=0, dtype=np.float64).reshape(3, -1)
+        quality, cost, count = self._table.take(nearest, axis=0).sum(axis=0, dtype=np.float64).reshape(3, -1)
         weight = count + self._pseudo
         # Without pseudo-counts a model may have no outcome among the neighbours; then its mean is all there is.
         blind = weight == 0

@@ -60,8 +60,12 @@ class Pool:
 
     def dearest(self, candidates: Sequence[Candidate]) -> float | None:
         """c_ref, USD: the largest mean cost among the candidates trained on; None where none was."""
-        costs = [float(self.cost[self.rows[c.model]]) for c in candidates if c.model in self.rows]
-        return max(costs, default=None)
+        costs = self._costs
+        return max([costs[c.model] for c in candidates if c.model in costs], default=None)
+
+    @cached_property
+    def _costs(self) -> dict[str, float]:
+        return dict(zip(self.models, self.cost.tolist(), strict=True))
 
     def hull(self, models: Sequence[str]) -> tuple[str, ...]:
         """Those of `models` (all trained on) that stand on the zero router's hull, ascending in cost.

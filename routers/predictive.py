@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -88,30 +87,25 @@ class PredictiveRouter(TrainableRouter):
         else:
             learned, reason = [self.pool.quality, self.pool.cost], self.embedding.missing
         known_quality, known_cost = learned[0].tolist(), learned[1].tolist()
-        rows = self.pool.rows
-        quality: list[float] = []
-        cost: list[float] = []
-        for candidate in query.candidates:
-            row = rows.get(candidate.model)
-            if row is None:
-                quality.append(self._prior)
-                cost.append(self._cost_of_unseen(candidate, query))
-            else:
-                quality.append(known_quality[row])
-                cost.append(known_cost[row])
-        dearest = self.pool.dearest(query.candidates)
         models = [candidate.model for candidate in query.candidates]
-        if any(model not in rows for model in models):
+        rows = [*map(self.pool.rows.get, models)]
+        if None in rows:
             reason += ", unseen model by prior"
-        decision = rank_by_utility(
+        quality = [self._prior if row is None else known_quality[row] for row in rows]
+        cost = [
+            self._cost_of_unseen(candidate, query) if row is None else known_cost[row]
+            for row, candidate in zip(rows, query.candidates, strict=True)
+        ]
+        dearest = self.pool.dearest(query.candidates)
+        return rank_by_utility(
             models,
             quality,
             cost,
             tradeoff=query.tradeoff,
             dearest=max(cost) if dearest is None else dearest,
             reason=reason,
+            behind=behind,
         )
-        return replace(decision, detail={**decision.detail, **behind}) if behind else decision
 
     def _cost_of_unseen(self, candidate: Candidate, query: Query) -> float:
         cost = candidate.expected_cost(query.prompt_tokens)
