@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import itertools
 import multiprocessing
 import random
 import shutil
@@ -30,10 +31,12 @@ import psutil  # type: ignore[import-untyped]
 import psycopg
 import sqlalchemy as sa
 
+from app.core.metrics import Metrics
 from app.core.types import Attempt, Call, DecisionRecord, Price, RankedModel, Usage
 from app.store import migrate, partitions
 from app.store.database import Database
-from app.store.delivery import PIECE_ROWS
+from app.store.delivery import PIECE_ROWS, Batch, Delivery
+from app.store.journal import Journal
 from app.store.queries.calls import CallFilter, CallPage, get_call, list_calls
 from app.store.queries.choices import choices, expected_qualities
 from app.store.queries.overview import overview
@@ -429,33 +432,39 @@ def line(rng: random.Random, at: datetime) -> bytes:
 
 
 async def shipping(database: Database, server: Server, calls: int) -> None:
-    """Ship calls as the ledger's writer does, one batch after the other, and with two connections at once."""
+    """Ship calls, one batch after the other over one connection, and as the ledger's writer does after an outage."""
     rng = random.Random(3)
     lines = [line(rng, datetime.now(UTC)) for _ in range(5_000)]
     heads = ("calls/s", "rows/s", "CPU-µs a call", "a row", "server's a call")
     print(f"\n{'shipped (a row: a call or an attempt)':40}" + "".join(f"{head:>16}" for head in heads))
 
-    async def send(rows: int, batches: int) -> None:
-        for _ in range(batches):
-            # The same but for their ids and times: made before the clock runs, below.
-            batch = ready.pop()
-            assert len(batch) == rows
+    async def send(batches: list[list[bytes]]) -> None:
+        for batch in batches:
             async with database.session() as connection:
                 await ship(connection, "call", batch)
 
-    for rows, connections in ((500, 1), (PIECE_ROWS, 1), (500, 2), (PIECE_ROWS, 2)):
+    async def catch_up(batches: list[list[bytes]]) -> None:
+        numbers = itertools.count(1)
+        # As the journal has them.
+        waiting = [b'C{"writer":"bench","number":%d,%b' % (next(numbers), row[1:]) for rows in batches for row in rows]
+        await Delivery(database, Journal(Path(), max_bytes=1), Metrics()).bring(Batch(rows=waiting))
+
+    for name, rows, bring in (
+        ("500 calls a batch, one connection", 500, send),
+        (f"{PIECE_ROWS:,} calls a batch, one connection", PIECE_ROWS, send),
+        ("what one writer has waiting", PIECE_ROWS, catch_up),
+    ):
+        # The same but for their ids and times.
         ready = [_renewed(lines, rows, rng) for _ in range(calls // rows)]
-        batches = len(ready) // connections
-        sent, tried = rows * batches * connections, await _attempts(database)
+        sent, tried = rows * len(ready), await _attempts(database)
         begun, cpu, served = time.perf_counter(), time.process_time(), server.seconds()
-        await asyncio.gather(*(send(rows, batches) for _ in range(connections)))
+        await bring(ready)
         seconds, cpu = time.perf_counter() - begun, time.process_time() - cpu
         served = server.seconds() - served
         written = sent + await _attempts(database) - tried
         figures = (
             f"{sent / seconds:16,.0f}{written / seconds:16,.0f}{cpu / sent * 1e6:16.2f}{cpu / written * 1e6:16.2f}"
         )
-        name = f"{rows:,} calls a batch, {connections} connections"
         print(f"{name:40}{figures}{served / sent * 1e6:16.1f}", flush=True)
 
 

@@ -1,8 +1,8 @@
 """Batches of journalled rows on their way to Postgres.
 
-A batch goes in pieces, each in one transaction with the receipt for its numbers. Its segment is removed when all of
-it is in Postgres or put aside; a process that dies before that leaves the segment, and shipping it again changes
-nothing.
+A batch goes in pieces, each in one transaction with the receipt for its numbers; where it has several, as after an
+outage, two of them at a time, for Postgres gives a connection one core. Its segment is removed when all of it is in
+Postgres or put aside; a process that dies before that leaves the segment, and shipping it again changes nothing.
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 import msgspec
@@ -29,6 +30,8 @@ PIECE_ROWS = 1_000
 PIECE_BYTES = 1 << 20
 """What goes to Postgres at once. A transaction costs this process about as much as sending some hundred rows does; with
 twice as much at once a row costs more, and the driver keeps a buffer of that size for as long as it is connected."""
+TOGETHER = 2
+"""Pieces that are on their way at once."""
 
 _CALL = ord("C")
 _SCORE = ord("S")
@@ -115,8 +118,8 @@ class Delivery:
     async def bring(self, batch: Batch) -> None:
         """Ship a batch and remove its segment. Raises `StoreUnavailable`, or `OSError`; what was shipped of it by then
         is not shipped again when it is tried anew."""
-        async for rows in _pieces(batch):
-            await self.write(rows)
+        async for pieces in _pieces(batch):
+            await self.write(pieces)
         await self.settle()
         if batch.segment is not None:
             self._journal.remove(batch.segment)
@@ -131,8 +134,19 @@ class Delivery:
                 await receipts.acknowledge(connection, writer, kind, numbers)
         del self._notes[: len(notes)]
 
-    async def write(self, rows: list[bytes]) -> None:
-        """Write `rows` in one transaction; where Postgres refuses it, find the rows at fault and put them aside."""
+    async def write(self, pieces: Sequence[list[bytes]]) -> None:
+        """Write pieces side by side, each in one transaction; where Postgres refuses one, find the rows at fault and
+        put them aside. Raises `StoreUnavailable`; some pieces may be in Postgres then, and are left alone when they
+        come again."""
+        written = 0
+        for found in await asyncio.gather(*map(self._write, pieces), return_exceptions=True):
+            if isinstance(found, BaseException):
+                raise found
+            written += found
+        self._written.inc(written)
+
+    async def _write(self, rows: list[bytes]) -> int:
+        """How many are in Postgres now; the others are put aside."""
         try:
             async with self._database.session() as connection:
                 await ship(connection, "call", [row[1:] for row in rows if row[0] == _CALL])
@@ -142,14 +156,13 @@ class Delivery:
                 raise
             if len(rows) == 1:
                 self._put_aside(rows[0], error)
-            else:
-                await self.write(rows[: len(rows) // 2])
-                await self.write(rows[len(rows) // 2 :])
-        else:
-            strange = [row for row in rows if row[0] not in (_CALL, _SCORE) or len(row) == 1]
-            for row in strange:
-                self._put_aside(row, ValueError("neither a call nor a score"))
-            self._written.inc(len(rows) - len(strange))
+                return 0
+            middle = len(rows) // 2
+            return await self._write(rows[:middle]) + await self._write(rows[middle:])
+        strange = [row for row in rows if row[0] not in (_CALL, _SCORE) or len(row) == 1]
+        for row in strange:
+            self._put_aside(row, ValueError("neither a call nor a score"))
+        return len(rows) - len(strange)
 
     def _put_aside(self, row: bytes, error: Exception) -> None:
         reason = str(error).strip().split("\n")[0]
@@ -190,26 +203,29 @@ async def retry(database: Database, folder: Path, metrics: Metrics) -> tuple[int
     for path in await asyncio.to_thread(claim_refused, folder):
         entries = await asyncio.to_thread(read_refused, path)
         for rows in _cut([entry.row.encode() for entry in entries]):
-            await delivery.write(rows)
+            await delivery.write([rows])
             sent += len(rows)
         await delivery.settle()
         path.unlink()
     return sent, delivery.refused
 
 
-async def _pieces(batch: Batch) -> AsyncIterator[list[bytes]]:
-    """The rows of a batch in pieces of a bounded size. What was taken is not given again when it is tried anew."""
-    for rows in _cut(batch.waiting):
-        yield rows
-        batch.shipped += len(rows)
+async def _pieces(batch: Batch) -> AsyncIterator[list[list[bytes]]]:
+    """The rows of a batch in pieces of a bounded size, `TOGETHER` of them at once. What was taken is not given again
+    when it is tried anew."""
+    waiting = _cut(batch.waiting)
+    while pieces := list(islice(waiting, TOGETHER)):
+        yield pieces
+        batch.shipped += sum(map(len, pieces))
     if not batch.spilled or batch.segment is None:
         return
     while True:
-        lines, end = await asyncio.to_thread(batch.segment.lines, batch.offset)
+        lines, end = await asyncio.to_thread(batch.segment.lines, batch.offset, TOGETHER * PIECE_BYTES)
         if end == batch.offset:
             return
-        for rows in _cut([line for line in lines if line]):
-            yield rows
+        read = _cut([line for line in lines if line])
+        while pieces := list(islice(read, TOGETHER)):
+            yield pieces
         batch.offset = end
 
 

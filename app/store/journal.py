@@ -68,9 +68,8 @@ class Segment:
         """True where it ends in the middle of a row: a crash cut the writing off."""
         return self.size > 0 and os.pread(self.fd, 1, self.size - 1) != b"\n"
 
-    def lines(self, offset: int) -> tuple[list[bytes], int]:
-        """Whole lines from `offset` on, about a megabyte of them, and where the next ones begin."""
-        wanted = _BLOCK
+    def lines(self, offset: int, wanted: int = _BLOCK) -> tuple[list[bytes], int]:
+        """Whole lines from `offset` on, about `wanted` bytes of them, and where the next ones begin."""
         while True:
             block = os.pread(self.fd, min(wanted, self.size - offset), offset)
             end = block.rfind(b"\n") + 1

@@ -18,8 +18,9 @@ import sqlalchemy as sa
 
 from app.core.errors import StoreUnavailable
 from app.core.metrics import Metrics
-from app.store import migrate, writer
+from app.store import migrate, partitions, writer
 from app.store.database import Database
+from app.store.delivery import PIECE_ROWS
 from app.store.embedded import EmbeddedServer
 from app.store.journal import Journal, count
 from app.store.queries.calls import LoggedCall, get_call
@@ -135,6 +136,50 @@ async def test_what_is_recorded_is_shipped_without_asking(database: Database, ma
     assert list((tmp_path / "journal").iterdir()) == []
     assert metrics.registry.get_sample_value("hullspeed_journal_rows") == 0
     assert rows(metrics, "lost") == rows(metrics, "refused") == 0
+
+
+async def test_of_two_pieces_on_their_way_one_fails(new_database: Callable[[], str], make, tmp_path: Path) -> None:
+    database = Database(new_database(), tmp_path)
+    await database.open()
+    await migrate.upgrade(database)
+    calls = [small_call() for _ in range(PIECE_ROWS + 500)]
+    held = calls[-1]
+    counted = "SELECT count(*) FROM calls"
+    waiting = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    async with await psycopg.AsyncConnection.connect(database.address.url) as other:
+        async with other.transaction():
+            await partitions.ensure(other, [held.started_at.date()])
+        # A row of the second piece is being written by somebody else, who then thinks better of it.
+        await other.execute(
+            "INSERT INTO calls (id, started_at, endpoint, requested_model, stream, outcome, status, latency, source, "
+            "attempt_count) VALUES (%s, %s, '', '', false, 'ok', 200, 0, 'live', 0)",
+            (held.id, held.started_at),
+        )
+        metrics = Metrics()
+        ledger = await make(database, metrics=metrics)
+        for call in calls:
+            ledger.record(call)
+        async with await psycopg.AsyncConnection.connect(database.address.url, autocommit=True) as watcher:
+
+            async def value(query: str) -> int | None:
+                found = await (await watcher.execute(query)).fetchone()
+                return found and found[0]
+
+            async def second_alone() -> bool:
+                return await value(counted) == PIECE_ROWS and await value(waiting) is not None
+
+            await until(second_alone)
+            await watcher.execute("SELECT pg_terminate_backend(%s)", (await value(waiting),))
+            await other.rollback()
+            await until(lambda: rows(metrics, "written") > 0)
+            assert await value(counted) == len(calls)
+    assert await ledger.close()
+    assert rows(metrics, "written") == len(calls)
+    assert rows(metrics, "refused") == rows(metrics, "lost") == 0
+    async with database.begin() as connection:
+        numbers = await connection.execute(sa.text("SELECT sum(calls) FROM call_stats WHERE seconds = 60"))
+        assert numbers.scalar_one() == len(calls)
+    await database.close()
 
 
 async def test_a_batch_shipped_twice_gives_single_rows(database: Database, make, tmp_path: Path) -> None:
