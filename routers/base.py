@@ -91,17 +91,15 @@ class Query:
     embedding: NDArray[np.float32] | None = None
     """Sentence embedding of `text` by the embedder that the router needs (`Router.needs_embedding`), a unit vector of
     shape (e,); None where it needs none or none was to be had in time."""
-    length: int = field(init=False, repr=False, compare=False)
-    """Characters of text in all messages together."""
-
-    def __post_init__(self) -> None:
-        # At once: costs are reckoned from it, so that nearly every router asks for it, and often.
-        object.__setattr__(self, "length", text_length(self.messages))
-
     @cached_property
     def text(self) -> str:
         """Text of the last user message, or of the last message where no user speaks."""
         return last_text(self.messages)
+
+    @cached_property
+    def length(self) -> int:
+        """Characters of text in all messages together."""
+        return text_length(self.messages)
 
     @property
     def prompt_tokens(self) -> int:
