@@ -91,6 +91,7 @@ class Query:
     embedding: NDArray[np.float32] | None = None
     """Sentence embedding of `text` by the embedder that the router needs (`Router.needs_embedding`), a unit vector of
     shape (e,); None where it needs none or none was to be had in time."""
+
     @cached_property
     def text(self) -> str:
         """Text of the last user message, or of the last message where no user speaks."""
