@@ -10,9 +10,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import aclosing
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 
 import msgspec
@@ -99,6 +99,19 @@ class Batch:
         return before - self.weight
 
 
+@dataclass(eq=False)
+class Piece:
+    """What goes to Postgres in one transaction."""
+
+    rows: list[bytes]
+    shipped: int
+    """`Batch.shipped` once this and all before it are there."""
+    offset: int
+    """`Batch.offset`, likewise."""
+    written: int | None = None
+    """How many of the rows are there; None while it is on its way."""
+
+
 class Delivery:
     """Ships one batch after the other."""
 
@@ -117,12 +130,44 @@ class Delivery:
 
     async def bring(self, batch: Batch) -> None:
         """Ship a batch and remove its segment. Raises `StoreUnavailable`, or `OSError`; what was shipped of it by then
-        is not shipped again when it is tried anew."""
-        async for pieces in _pieces(batch):
-            await self.write(pieces)
+        is not shipped again when it is tried anew, but for pieces that overtook one which failed."""
+        await self._carry(_pieces(batch), batch)
         await self.settle()
         if batch.segment is not None:
             self._journal.remove(batch.segment)
+
+    async def _carry(self, pieces: AsyncGenerator[Piece], batch: Batch) -> None:
+        """Ship pieces, `TOGETHER` of them at a time."""
+        under_way: deque[Piece] = deque()
+        taking = asyncio.Lock()
+        failed = False
+
+        async def carry() -> None:
+            nonlocal failed
+            try:
+                while not failed:
+                    async with taking:
+                        piece = await anext(pieces, None)
+                        if piece is None:
+                            return
+                        under_way.append(piece)
+                    piece.written = await self._write(piece.rows)
+                    piece.rows.clear()
+                    # One that overtakes another counts when that one is there: it would come again with it.
+                    while under_way and (written := under_way[0].written) is not None:
+                        self._written.inc(written)
+                        first = under_way.popleft()
+                        batch.shipped, batch.offset = first.shipped, first.offset
+            except BaseException:
+                failed = True
+                raise
+
+        async with aclosing(pieces):
+            # Each ends what it has begun: two that ship the same rows would wait for each other.
+            found = await asyncio.gather(*(carry() for _ in range(TOGETHER)), return_exceptions=True)
+        for error in found:
+            if error is not None:
+                raise error
 
     async def settle(self) -> None:
         """Acknowledge what was noted. Raises `StoreUnavailable`."""
@@ -134,16 +179,10 @@ class Delivery:
                 await receipts.acknowledge(connection, writer, kind, numbers)
         del self._notes[: len(notes)]
 
-    async def write(self, pieces: Sequence[list[bytes]]) -> None:
-        """Write pieces side by side, each in one transaction; where Postgres refuses one, find the rows at fault and
-        put them aside. Raises `StoreUnavailable`; some pieces may be in Postgres then, and are left alone when they
-        come again."""
-        written = 0
-        for found in await asyncio.gather(*map(self._write, pieces), return_exceptions=True):
-            if isinstance(found, BaseException):
-                raise found
-            written += found
-        self._written.inc(written)
+    async def write(self, rows: list[bytes]) -> None:
+        """Write a piece in one transaction; where Postgres refuses it, find the rows at fault and put them aside.
+        Raises `StoreUnavailable`; rows may be in Postgres then, and are left alone when they come again."""
+        self._written.inc(await self._write(rows))
 
     async def _write(self, rows: list[bytes]) -> int:
         """How many are in Postgres now; the others are put aside."""
@@ -203,30 +242,29 @@ async def retry(database: Database, folder: Path, metrics: Metrics) -> tuple[int
     for path in await asyncio.to_thread(claim_refused, folder):
         entries = await asyncio.to_thread(read_refused, path)
         for rows in _cut([entry.row.encode() for entry in entries]):
-            await delivery.write([rows])
+            await delivery.write(rows)
             sent += len(rows)
         await delivery.settle()
         path.unlink()
     return sent, delivery.refused
 
 
-async def _pieces(batch: Batch) -> AsyncIterator[list[list[bytes]]]:
-    """The rows of a batch in pieces of a bounded size, `TOGETHER` of them at once. What was taken is not given again
-    when it is tried anew."""
-    waiting = _cut(batch.waiting)
-    while pieces := list(islice(waiting, TOGETHER)):
-        yield pieces
-        batch.shipped += sum(map(len, pieces))
+async def _pieces(batch: Batch) -> AsyncGenerator[Piece]:
+    """What is to be shipped of a batch, in pieces of a bounded size."""
+    shipped, offset = batch.shipped, batch.offset
+    for rows in _cut(batch.waiting):
+        shipped += len(rows)
+        yield Piece(rows, shipped, offset)
     if not batch.spilled or batch.segment is None:
         return
     while True:
-        lines, end = await asyncio.to_thread(batch.segment.lines, batch.offset, TOGETHER * PIECE_BYTES)
-        if end == batch.offset:
+        lines, end = await asyncio.to_thread(batch.segment.lines, offset, TOGETHER * PIECE_BYTES)
+        if end == offset:
             return
-        read = _cut([line for line in lines if line])
-        while pieces := list(islice(read, TOGETHER)):
-            yield pieces
-        batch.offset = end
+        begin, offset = offset, end
+        pieces = [*_cut([line for line in lines if line])]
+        for rows in pieces:
+            yield Piece(rows, shipped, offset if rows is pieces[-1] else begin)
 
 
 def _cut(rows: list[bytes]) -> Iterator[list[bytes]]:
