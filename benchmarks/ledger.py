@@ -440,7 +440,7 @@ async def shipping(database: Database, server: Server, calls: int) -> None:
 
     async def send(batches: list[list[bytes]]) -> None:
         for batch in batches:
-            async with database.session() as connection:
+            async with database.statements() as connection:
                 await ship(connection, "call", batch)
 
     async def catch_up(batches: list[list[bytes]]) -> None:

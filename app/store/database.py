@@ -151,11 +151,17 @@ class Database:
     @asynccontextmanager
     async def session(self) -> AsyncIterator[Connection]:
         """A connection of the driver's in a transaction, committed at the end of the block. Raises as `begin`."""
+        async with self.statements() as connection, connection.transaction():
+            yield connection
+
+    @asynccontextmanager
+    async def statements(self) -> AsyncIterator[Connection]:
+        """A connection of the driver's on which each statement is a transaction. Raises as `begin`."""
         with self.explained():
             await self._opened()
             if self._sessions is None:
                 raise StoreUnavailable("The database is not open.")
-            async with self._sessions.begin() as connection:
+            async with self._sessions.lend() as connection:
                 yield connection
 
     @asynccontextmanager

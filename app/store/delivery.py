@@ -1,8 +1,9 @@
 """Batches of journalled rows on their way to Postgres.
 
-A batch goes in pieces, each in one transaction with the receipt for its numbers; where it has several, as after an
-outage, two of them at a time, for Postgres gives a connection one core. Its segment is removed when all of it is in
-Postgres or put aside; a process that dies before that leaves the segment, and shipping it again changes nothing.
+A batch goes in pieces, the calls of one in a transaction with the receipt for their numbers, its scores in another.
+Where there are several, as after an outage, two are on their way at a time, for Postgres gives a connection one core.
+The batch's segment is removed when all of it is in Postgres or put aside; a process that dies before that leaves the
+segment, and shipping it again changes nothing.
 """
 
 from __future__ import annotations
@@ -101,7 +102,7 @@ class Batch:
 
 @dataclass(eq=False)
 class Piece:
-    """What goes to Postgres in one transaction."""
+    """What goes to Postgres at once."""
 
     rows: list[bytes]
     shipped: int
@@ -180,14 +181,14 @@ class Delivery:
         del self._notes[: len(notes)]
 
     async def write(self, rows: list[bytes]) -> None:
-        """Write a piece in one transaction; where Postgres refuses it, find the rows at fault and put them aside.
-        Raises `StoreUnavailable`; rows may be in Postgres then, and are left alone when they come again."""
+        """Write a piece; where Postgres refuses it, find the rows at fault and put them aside. Raises
+        `StoreUnavailable`; rows may be in Postgres then, and are left alone when they come again."""
         self._written.inc(await self._write(rows))
 
     async def _write(self, rows: list[bytes]) -> int:
         """How many are in Postgres now; the others are put aside."""
         try:
-            async with self._database.session() as connection:
+            async with self._database.statements() as connection:
                 await ship(connection, "call", [row[1:] for row in rows if row[0] == _CALL])
                 await ship(connection, "score", [row[1:] for row in rows if row[0] == _SCORE])
         except psycopg.Error as error:

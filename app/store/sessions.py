@@ -8,8 +8,10 @@ quarter of a second: queries that are put together and the schema have it.
 from __future__ import annotations
 
 import asyncio
+import select
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
+from time import monotonic
 from typing import Any
 
 import psycopg
@@ -18,6 +20,9 @@ from psycopg.rows import namedtuple_row
 
 MOST, MOST_READING = 5, 10
 """Connections at once, and those of who only looks, whom nobody else waits for; most of the time it is one."""
+
+ASK_SECONDS = 5.0
+"""After so long without use a connection is asked whether it still leads anywhere."""
 
 Connection = psycopg.AsyncConnection[tuple[Any, ...]]
 
@@ -38,12 +43,19 @@ class Sessions:
         self._patience = patience
         self._most = most
         self._free = asyncio.Semaphore(most)
-        self._idle: list[Connection] = []
+        self._idle: list[tuple[Connection, float]] = []
+        """Each with when it was given back."""
         self._closed = False
 
     @asynccontextmanager
     async def begin(self) -> AsyncIterator[Connection]:
         """A connection in a transaction, committed at the end of the block. Raises `AllInUse`, or what psycopg does."""
+        async with self.lend() as connection, connection.transaction():
+            yield connection
+
+    @asynccontextmanager
+    async def lend(self) -> AsyncIterator[Connection]:
+        """A connection on which each statement is a transaction, which takes one round trip. Raises as `begin`."""
         try:
             async with asyncio.timeout(self._patience):
                 await self._free.acquire()
@@ -52,8 +64,7 @@ class Sessions:
         try:
             connection = await self._take()
             try:
-                async with connection.transaction():
-                    yield connection
+                yield connection
             finally:
                 await self._give_back(connection)
         finally:
@@ -63,14 +74,16 @@ class Sessions:
         """Close them all."""
         self._closed = True
         while self._idle:
-            await self._idle.pop().close()
+            connection, _ = self._idle.pop()
+            await connection.close()
 
     async def _take(self) -> Connection:
         while self._idle:
-            connection = self._idle.pop()
+            connection, since = self._idle.pop()
             try:
-                # Its server may have been restarted since.
-                await connection.execute(b"SELECT 1")
+                # Its server may have been restarted since, and most say so when they go.
+                if monotonic() - since > ASK_SECONDS or _has_news(connection):
+                    await connection.execute(b"SELECT 1")
             except psycopg.Error:
                 await connection.close()
             except BaseException:
@@ -91,7 +104,14 @@ class Sessions:
             with suppress(psycopg.Error):
                 await connection.close()
         else:
-            self._idle.append(connection)
+            self._idle.append((connection, monotonic()))
+
+
+def _has_news(connection: Connection) -> bool:
+    """Whether the server has said anything that nobody asked for: that it closes the connection, most likely."""
+    poll = select.poll()
+    poll.register(connection.fileno(), select.POLLIN)
+    return bool(poll.poll(0))
 
 
 class Reading:

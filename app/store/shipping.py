@@ -58,7 +58,7 @@ def _answered(tokens: str) -> str:
 _IF_NEW = "ON CONFLICT DO NOTHING"
 _CALLS = f"""
 WITH incoming AS MATERIALIZED (
-  SELECT c.*, coalesce(json_array_length(attempts), 0) AS attempt_count
+  SELECT coalesce(json_array_length(attempts), 0) AS attempt_count, c.*
   FROM json_to_recordset(%b) AS c(
     id uuid, started_at timestamptz, endpoint text, requested_model text, stream boolean, outcome text, status integer,
     latency double precision, source text, overhead double precision, time_to_first_token double precision, model text,
@@ -138,8 +138,8 @@ WHERE started_at IS NOT NULL
 
 
 async def ship(connection: Connection, kind: Kind, rows: Sequence[bytes]) -> None:
-    """Write `rows`, each one JSON object, in the connection's transaction. Raises what psycopg raises; nothing is
-    written then."""
+    """Write `rows`, each one JSON object, in one transaction: `connection` is in none. Raises what psycopg raises;
+    nothing is written then."""
     if not rows:
         return
     batch = (Json(rows, dumps=_array),)
@@ -147,14 +147,14 @@ async def ship(connection: Connection, kind: Kind, rows: Sequence[bytes]) -> Non
         await connection.execute(_SCORES.encode(), batch)
         return
     try:
-        async with connection.transaction():
-            await connection.execute(_NEW_CALLS, batch)
+        await connection.execute(_NEW_CALLS, batch)
     except (CheckViolation, UniqueViolation):
         # The tables have no check of their own: a day has no partition yet, which happens once a day. Or a process died
         # between shipping rows and removing their segment. Or both.
-        found = await connection.execute(_DAYS, batch)
-        await ensure(connection, [day for (day,) in await found.fetchall()])
-        await connection.execute(_CALLS.encode(), batch)
+        async with connection.transaction():
+            found = await connection.execute(_DAYS, batch)
+            await ensure(connection, [day for (day,) in await found.fetchall()])
+            await connection.execute(_CALLS.encode(), batch)
 
 
 def _array(rows: Sequence[bytes]) -> bytes:

@@ -175,7 +175,8 @@ async def test_a_session_is_used_again_unless_its_connection_is_gone(database_ur
     assert await backend(database) == first
     async with database.begin() as other:
         assert isinstance(first, tuple)
-        await other.execute(sa.text("SELECT pg_terminate_backend(:pid)"), {"pid": first[0]})
+        # With a time, it waits until the process is gone.
+        await other.execute(sa.text("SELECT pg_terminate_backend(:pid, 60000)"), {"pid": first[0]})
     assert await backend(database) != first
     with pytest.raises(StoreUnavailable):
         async with database.session() as connection:

@@ -75,7 +75,7 @@ async def test_calls_are_split_by_the_day_and_put_together_again(
             for place in range(40)
         ]
         calls += [small_call(), full_call(usage=None, attempts=(), decision=None, cost_usd=None)]
-        async with database.session() as connection:
+        async with database.statements() as connection:
             await ship(connection, "call", [encode(call) for call in calls])
         kept = (
             "SELECT * FROM call_stats WHERE seconds > 60 OR began_at > now() - INTERVAL '47 hours' "
@@ -96,7 +96,7 @@ async def test_calls_are_split_by_the_day_and_put_together_again(
         assert await rows(database, kept) == stats
         assert await rows(database, "SELECT DISTINCT attempt_count FROM calls ORDER BY 1") == [(0,), (2,)]
         assert await rows(database, "SELECT relname FROM pg_class WHERE relname LIKE '%old%' AND relkind = 'r'") == []
-        async with database.session() as connection:
+        async with database.statements() as connection:
             await ship(connection, "call", [encode(call) for call in calls])
         assert await rows(database, kept) == stats
     finally:

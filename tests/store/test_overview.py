@@ -41,7 +41,7 @@ def drawn(rng: random.Random) -> Call:
 
 
 async def ship_calls(database: Database, calls: list[Call]) -> None:
-    async with database.session() as connection:
+    async with database.statements() as connection:
         await ship(connection, "call", [encode(call) for call in calls])
 
 
@@ -169,7 +169,7 @@ async def test_expected_qualities(database: Database) -> None:
     decision = DecisionRecord(router="knn", version="1", reason="", tradeoff=0.5, ranking=ranking)
     call = full_call(source="live", decision=decision)
     await ship_calls(database, [call, full_call(source="live", decision=decision), full_call()])
-    async with database.session() as connection:
+    async with database.statements() as connection:
         await ship(connection, "score", [encode(score(call.id, name="quality", value=0.25))])
     large, small = await expected_qualities(database)
     assert (large.model, large.predicted, large.predictions, large.scored, large.scores) == ("large", 0.75, 2, None, 0)

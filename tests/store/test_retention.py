@@ -20,7 +20,7 @@ TODAY = NOW.date()
 
 
 async def ship_calls(database: Database, *calls: Call) -> None:
-    async with database.session() as connection:
+    async with database.statements() as connection:
         await ship(connection, "call", [encode(call) for call in calls])
 
 
@@ -85,7 +85,7 @@ async def test_scores_go_with_their_calls(database: Database) -> None:
         score(old.id, created_at=NOW - timedelta(days=29)),
         score(old.id, created_at=NOW),  # given lately: its time comes
     ]
-    async with database.session() as connection:
+    async with database.statements() as connection:
         await ship(connection, "score", [encode(one) for one in given])
     await retain(database, 7, now=NOW)
     found = await scores_of(database, [young.id, old.id])
