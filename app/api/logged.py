@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated
 
-import uuid_utils.compat as uuid
+import uuid_utils
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.core.errors import NotFound, StoreUnavailable
@@ -74,7 +74,7 @@ class LoggedCalls:
             if not known:
                 raise
         made = Score(
-            id=str(uuid.uuid7()),
+            id=str(uuid_utils.uuid7()),
             call_id=call_id,
             name=new.name,
             value=new.value,

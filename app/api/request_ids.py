@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import uuid_utils.compat as uuid
+import uuid_utils
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -11,7 +11,7 @@ NAMES = ("x-request-id", "x-hullspeed-call-id")
 
 def new_ids() -> dict[str, str]:
     """The headers of a reply that belongs to no call: one id of its own, a UUIDv7."""
-    return dict.fromkeys(NAMES, str(uuid.uuid7()))
+    return dict.fromkeys(NAMES, str(uuid_utils.uuid7()))
 
 
 class RequestIds:

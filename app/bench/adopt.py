@@ -20,7 +20,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
-import uuid_utils.compat as uuid
+import uuid_utils
 from numpy.typing import NDArray
 
 from app.bench import library
@@ -378,7 +378,7 @@ async def _judgements(database: Database, judged: Sequence[_Judged]) -> list[Sco
     now = datetime.now(UTC)
     return [
         Score(
-            id=str(uuid.uuid7()),
+            id=str(uuid_utils.uuid7()),
             call_id=one.trial.last.id,
             name="quality",
             value=one.quality,

@@ -15,7 +15,7 @@ from decimal import Decimal
 from typing import Any
 
 import numpy as np
-import uuid_utils.compat as uuid
+import uuid_utils
 
 from app.bench import library
 from app.bench.grading import grading
@@ -241,11 +241,11 @@ class _Keeper:
             if result.cost_usd is None:
                 unpriced = result.model
                 continue
-            rows.append(ResultRow(**{name: getattr(result, name) for name in ResultRow.__struct_fields__}))
+            rows.append(result)
             if result.call_id is not None and result.quality is not None:
                 source = f"grader:{self._graders[result.item]}"
                 judgement = Score(
-                    id=str(uuid.uuid7()),
+                    id=str(uuid_utils.uuid7()),
                     call_id=result.call_id,
                     name="quality",
                     value=result.quality,

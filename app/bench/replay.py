@@ -20,6 +20,7 @@ from app.bench.graders.base import GraderFailed, Judgement
 from app.bench.line import Answer, Line
 from app.bench.suite import Item
 from app.core.errors import HullspeedError
+from app.store.runs import ResultRow
 from routers.base import seed_for
 
 FLUSH_SECONDS = 1.0
@@ -53,31 +54,10 @@ class Task:
         return self.model or f"auto/{self.router}"
 
 
-class Result(msgspec.Struct, frozen=True, kw_only=True):
-    """What came of one call."""
+class Result(ResultRow, frozen=True, kw_only=True):
+    """What came of one call. Its quality is 0 where the call failed; its latency is from sending the request to having
+    read the reply, its overhead what the proxy says."""
 
-    router: str
-    tradeoff: float
-    item: str
-    call_id: str | None
-    model: str | None
-    quality: float | None
-    """In [0, 1]; 0 where the call failed, None where the reply could not be graded."""
-    cost_usd: Decimal | None
-    """Billed; None where the proxy does not know the price."""
-    answered: bool
-    latency: float
-    """Seconds from sending the request to having read the reply."""
-    overhead: float | None
-    """Seconds of it that were the proxy's own, as it states them."""
-    error: str | None = None
-    """Why there is no reply, or no judgement of it."""
-    reply: str | None = None
-    """Text of the reply, where it is to be kept."""
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
-    judge_cost_usd: Decimal | None = None
-    """What judging the reply cost, apart from `cost_usd`; None where no model was asked, or at an unknown price."""
     comment: str | None = None
     """The grader's, on its judgement."""
 
@@ -190,6 +170,8 @@ class Replay:
         self._headers = {"x-hullspeed-run": run, "content-type": "application/json"}
         if api_key:
             self._headers["authorization"] = f"Bearer {api_key}"
+        self._seeds: dict[str, int] = {}
+        """By item: each is asked for every router and tradeoff."""
         self._unsaved: list[Result] = []
         self._saved_at = perf_counter()
         self._saving = asyncio.Lock()
@@ -264,7 +246,10 @@ class Replay:
         """What came of one call, and the seconds the provider wants to be left alone, None where to ask again is
         of no use."""
         item = task.item
-        routing = {"tradeoff": task.tradeoff, "seed": seed_for(self.seed, item.id)}
+        seed = self._seeds.get(item.id)
+        if seed is None:
+            seed = self._seeds[item.id] = seed_for(self.seed, item.id)
+        routing = {"tradeoff": task.tradeoff, "seed": seed}
         body = _encode({"model": task.asked, "messages": item.messages, "routing": routing})
         headers = b"x-hullspeed-item: %b\r\n" % header_value(item.id).encode()
         started = perf_counter()

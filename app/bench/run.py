@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import msgspec
 import numpy as np
-import uuid_utils.compat as uuid
+import uuid_utils
 from numpy.typing import NDArray
 
 from app.bench import ledger
@@ -216,7 +216,7 @@ async def _keep(graders: Mapping[str, str | None], database: Database, run: str,
     now = datetime.now(UTC)
     judgements = [
         Score(
-            id=str(uuid.uuid7()),
+            id=str(uuid_utils.uuid7()),
             call_id=result.call_id,
             name="quality",
             value=result.quality,
@@ -227,11 +227,7 @@ async def _keep(graders: Mapping[str, str | None], database: Database, run: str,
         for result in batch
         if result.answered and result.call_id is not None and result.quality is not None
     ]
-    await runs.add_results(database, run, [_row(result) for result in batch], judgements)
-
-
-def _row(result: Result) -> ResultRow:
-    return ResultRow(**{name: getattr(result, name) for name in ResultRow.__struct_fields__})
+    await runs.add_results(database, run, batch, judgements)
 
 
 def _results(plan: Plan, rows: Sequence[ResultRow], items: Sequence[Item]) -> list[RouterResult]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
-import uuid_utils.compat as uuid
+import uuid_utils
 
 _WORDS = re.compile(r"\s*\S+\s*$|\s*\S+")
 
@@ -46,7 +46,12 @@ class Completion:
         yield list(self.chunks())
 
     def _head(self, kind: str) -> dict[str, Any]:
-        return {"id": f"chatcmpl-{uuid.uuid4().hex}", "object": kind, "created": int(time.time()), "model": self.model}
+        return {
+            "id": f"chatcmpl-{uuid_utils.uuid4().hex}",
+            "object": kind,
+            "created": int(time.time()),
+            "model": self.model,
+        }
 
     def _usage(self) -> dict[str, Any]:
         usage: dict[str, Any] = {

@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-import uuid_utils.compat as uuid
+import uuid_utils
 
 from app.core.types import Attempt, Usage
 from app.gateway.chat import Fields
@@ -206,7 +206,7 @@ def message_of(tools: Mapping[str, Tool], answer: WholeAnswer, cost: Decimal | N
 
 
 def _head(model: str) -> Json:
-    head = {"id": f"msg_{uuid.uuid4().hex}", "type": "message", "role": "assistant", "model": model}
+    head = {"id": f"msg_{uuid_utils.uuid4().hex}", "type": "message", "role": "assistant", "model": model}
     return head | {"content": [], "stop_reason": None, "stop_sequence": None}
 
 
@@ -216,7 +216,7 @@ def _opened(tools: Mapping[str, Tool], part: Part) -> Json:
         case "call":
             name = part.name or ""
             own = tools[name].name if name in tools else name
-            id_ = part.id or f"toolu_{uuid.uuid4().hex}"
+            id_ = part.id or f"toolu_{uuid_utils.uuid4().hex}"
             return {"type": "tool_use", "id": id_, "name": own, "input": {}}
         case "thinking":
             # Without a signature, so that it is known again and never sent to a model of Anthropic's.

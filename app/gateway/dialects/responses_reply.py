@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 import msgspec
-import uuid_utils.compat as uuid
+import uuid_utils
 
 from app.core.types import Attempt, Usage
 from app.gateway.chat import Fields
@@ -202,7 +202,11 @@ class ChatToResponse:
         assert asked.native is not None
         given = asked.native.fields
         self._tools = asked.tools
-        self._head: Json = {"id": f"resp_{uuid.uuid4().hex}", "object": "response", "created_at": int(time.time())}
+        self._head: Json = {
+            "id": f"resp_{uuid_utils.uuid4().hex}",
+            "object": "response",
+            "created_at": int(time.time()),
+        }
         self._echo = {"model": model, "background": False, "previous_response_id": None, "store": False}
         for name, value in _ECHOED.items():
             self._echo[name] = given[name] if has(given, name) else value
@@ -301,12 +305,12 @@ class ChatToResponse:
         place = len(self._output)
         match part.kind:
             case "thinking":
-                item = {"id": OURS + uuid.uuid4().hex, "type": "reasoning", "summary": []}
+                item = {"id": OURS + uuid_utils.uuid4().hex, "type": "reasoning", "summary": []}
             case "call":
                 item = self._called(part)
                 self._calls[part.call] = place
             case _:
-                item = {"id": f"msg_{uuid.uuid4().hex}", "type": "message", "role": "assistant", "content": []}
+                item = {"id": f"msg_{uuid_utils.uuid4().hex}", "type": "message", "role": "assistant", "content": []}
                 item["status"] = "in_progress"
         self._output.append(item)
         said = self._event("response.output_item.added", output_index=place, item=item)
@@ -318,7 +322,7 @@ class ChatToResponse:
         return said
 
     def _called(self, part: Part) -> Json:
-        name, id_ = part.name or "", uuid.uuid4().hex
+        name, id_ = part.name or "", uuid_utils.uuid4().hex
         tool = self._tools.get(name, Tool(name))
         call: Json = {"call_id": part.id or f"call_{id_}", "status": "in_progress"}
         if tool.kind == "search":
