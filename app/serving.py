@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import gc
 import logging
-import math
 import signal
 import socket
 import sys
@@ -28,6 +27,10 @@ KEEP_ALIVE_SECONDS = 75
 CUT_OFF_SECONDS = 5.0
 LOOK_SECONDS = 0.05
 """How often a server that drains looks whether it is to stop at once."""
+TICK_SECONDS = 0.1
+"""What uvicorn counts in: it makes a new `date` header every tenth time."""
+CLOSING_SECONDS = 0.002
+"""How often a server that has drained looks whether its connections are gone, which takes an idle one a moment."""
 
 
 class Server(uvicorn.Server):
@@ -48,10 +51,10 @@ class Server(uvicorn.Server):
                 server_header=False,
                 timeout_keep_alive=KEEP_ALIVE_SECONDS,
                 backlog=BACKLOG,
-                timeout_graceful_shutdown=round(proxy.settings.drain_seconds),
             )
         )
         self.listening = asyncio.Event()
+        self._stopped = asyncio.Event()
         self.server_state = self._state = State()
         self._proxy = proxy
         self._tasks: set[asyncio.Task[bool]] = set()
@@ -65,8 +68,18 @@ class Server(uvicorn.Server):
         await super().startup(sockets)
         self.listening.set()
 
+    async def main_loop(self) -> None:
+        # As uvicorn's, which sees only at its next tick that it is to stop.
+        counter = 0
+        while not await self.on_tick(counter):
+            counter += 1
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(TICK_SECONDS):
+                    await self._stopped.wait()
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        end = asyncio.get_running_loop().time() + self._proxy.settings.drain_seconds
+        loop = asyncio.get_running_loop()
+        end = loop.time() + self._proxy.settings.drain_seconds
         await self._drain(end)
         # Calls that cannot be waited for any longer say so to their clients, and are recorded while there is a ledger.
         if cut_off := list(self._state.tasks):
@@ -74,15 +87,23 @@ class Server(uvicorn.Server):
             for task in cut_off:
                 task.cancel(ABANDONED)
             await asyncio.wait(cut_off, timeout=CUT_OFF_SECONDS)
-        left = max(end - asyncio.get_running_loop().time(), 0.0)
-        self.config.timeout_graceful_shutdown = math.ceil(left)
-        await super().shutdown(sockets)
+        # As uvicorn's, which waits a tenth of a second before it first looks whether they are gone.
+        for server in self.servers:
+            server.close()
+        for sock in sockets or []:
+            sock.close()
+        for connection in list(self._state.connections):
+            connection.shutdown()
+        end = max(end, loop.time() + TICK_SECONDS)  # What calls that were cut off have said is still on its way.
+        while self._state.connections and loop.time() < end and not self.force_exit:  # noqa: ASYNC110 -- no event tells
+            await asyncio.sleep(CLOSING_SECONDS)
 
     async def _drain(self, end: float) -> None:
         """Wait for what is in flight, until `end` on the loop's clock. The port stays open meanwhile: who asks hears
         503, from `/readyz` too, where a closed port would tell a platform nothing."""
-        for connection in list(self._state.connections):
-            connection.shutdown()
+        for connection in cast("list[CallProtocol]", list(self._state.connections)):
+            if not connection.is_new:
+                connection.shutdown()
         while self._state.tasks and not self.force_exit:
             left = end - asyncio.get_running_loop().time()
             if left <= 0:
@@ -91,15 +112,21 @@ class Server(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        # uvicorn's own version raises the signal again when it is done, which would end in exit code 143.
+        # uvicorn's own version raises the signal again when it is done, which would end in exit code 143. Here they are
+        # heard until the ledger is put away.
         loop = asyncio.get_running_loop()
         for number, handler in self._handlers.items():
             loop.add_signal_handler(number, handler)
-        try:
-            yield
-        finally:
-            for number in self._handlers:
-                loop.remove_signal_handler(number)
+        yield
+
+    def ignore_signals(self) -> None:
+        """Nothing is left to be stopped: by default one that comes late would end the process as if it were killed."""
+        loop = asyncio.get_running_loop()
+        signal.pthread_sigmask(signal.SIG_BLOCK, self._handlers)
+        for number in self._handlers:
+            loop.remove_signal_handler(number)
+            signal.signal(number, signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, self._handlers)
 
     def reload(self) -> None:
         """Read the config again."""
@@ -114,8 +141,9 @@ class Server(uvicorn.Server):
     def stop(self, at_once: bool = False) -> None:
         """Drain and exit; `at_once`: without waiting for calls in flight."""
         self.force_exit = self._proxy.hurry = self.force_exit or at_once
-        # uvicorn looks at it ten times a second; who is refused meanwhile is not to ask over the same connection again.
+        # Who is refused from now on is not to ask over the same connection again.
         self.should_exit = self._state.draining = True
+        self._stopped.set()
         self._proxy.drain()
 
 
@@ -169,8 +197,15 @@ async def serve(proxy: Proxy, sock: socket.socket, *, on_ready: Callable[[str], 
     """Serve until SIGTERM or SIGINT, then drain; reload on SIGHUP and when the config has changed. `on_ready` is told
     the base URL."""
     server = Server(proxy, signals=True)
-    url, line = url_of(sock), proxy.line
     spare_the_collector()
+    try:
+        await _serve(server, proxy, sock, on_ready)
+    finally:
+        server.ignore_signals()
+
+
+async def _serve(server: Server, proxy: Proxy, sock: socket.socket, on_ready: Callable[[str], None]) -> None:
+    url, line = url_of(sock), proxy.line
     async with proxy:
         if line is not None:
             await proxy.join(line, stop=server.stop, reload=server.reload)

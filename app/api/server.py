@@ -203,6 +203,12 @@ class CallProtocol(HttpToolsProtocol):
         self.burst.flush()
         super().eof_received()
 
+    @property
+    def is_new(self) -> bool:
+        """Nothing was asked on it yet: its first request is about to come."""
+        cycle: RequestResponseCycle | None = self.cycle
+        return cycle is None
+
     def shutdown(self) -> None:
         self.burst.flush()
         super().shutdown()

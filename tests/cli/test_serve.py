@@ -8,6 +8,7 @@ import socket
 import subprocess
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
@@ -72,6 +73,21 @@ def test_sigterm_lets_a_stream_finish(program: Program, openai_server: FakeOpenA
         asking.join(20)
     assert replies[0].text.endswith("data: [DONE]\n\n")
     assert rows(program) == 2, "the one that was refused too"
+
+
+def test_however_often_it_is_told_to_stop_it_ends_well(
+    program: Program, openai_server: FakeOpenAI, tmp_path: Path
+) -> None:
+    # Past the end of the server a signal would find its default handler, which kills.
+    with program.serving("--config", config_file(tmp_path, openai_server)) as served:
+        assert ask(served.url).status_code == 200
+        with suppress(ProcessLookupError):  # once it is gone
+            while served.process.returncode is None:
+                served.process.terminate()
+                with suppress(subprocess.TimeoutExpired):
+                    served.process.wait(0.001)
+        served.process.wait(30)
+    assert rows(program) == 1
 
 
 @pytest.mark.parametrize("again", [True, False], ids=["second signal", "end of patience"])
