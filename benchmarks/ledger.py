@@ -450,7 +450,7 @@ async def shipping(database: Database, server: Server, calls: int) -> None:
         await Delivery(database, Journal(Path(), max_bytes=1), Metrics()).bring(Batch(rows=waiting))
 
     for name, rows, bring in (
-        ("500 calls a batch, one connection", 500, send),
+        ("100 calls a batch, one connection", 100, send),
         (f"{PIECE_ROWS:,} calls a batch, one connection", PIECE_ROWS, send),
         ("what one writer has waiting", PIECE_ROWS, catch_up),
     ):
