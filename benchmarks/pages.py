@@ -42,7 +42,7 @@ from app.store import migrate
 from app.store.database import Database
 from app.store.embedded import EmbeddedServer
 from app.store.queries.overview import is_empty
-from benchmarks.ledger import load
+from benchmarks.many_calls import load
 from benchmarks.startup import ASK, answers, free_port
 from benchmarks.workers import serve_upstream
 

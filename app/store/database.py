@@ -172,7 +172,7 @@ class Database:
             await self._opened()
             if self._readers is None:
                 raise StoreUnavailable("The database is not open.")
-            async with self._readers.begin() as connection:
+            async with self._readers.lend() as connection, connection.transaction():
                 yield Reading(connection)
 
     @asynccontextmanager

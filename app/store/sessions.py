@@ -48,14 +48,9 @@ class Sessions:
         self._closed = False
 
     @asynccontextmanager
-    async def begin(self) -> AsyncIterator[Connection]:
-        """A connection in a transaction, committed at the end of the block. Raises `AllInUse`, or what psycopg does."""
-        async with self.lend() as connection, connection.transaction():
-            yield connection
-
-    @asynccontextmanager
     async def lend(self) -> AsyncIterator[Connection]:
-        """A connection on which each statement is a transaction, which takes one round trip. Raises as `begin`."""
+        """A connection on which each statement is a transaction, which takes one round trip, unless the borrower begins
+        one. Raises `AllInUse`, or what psycopg does."""
         try:
             async with asyncio.timeout(self._patience):
                 await self._free.acquire()

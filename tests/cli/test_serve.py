@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import http.client
 import json
 import socket
 import subprocess
@@ -59,6 +60,8 @@ def test_sigterm_lets_a_stream_finish(program: Program, openai_server: FakeOpenA
         asking = threading.Thread(target=lambda: replies.append(ask(served.url, stream=True)))
         asking.start()
         assert gate.wait_reached()
+        new = http.client.HTTPConnection(served.url.removeprefix("http://"), timeout=30)
+        new.connect()
         served.process.terminate()
         # The port stays open, so that whoever asks hears that it drains.
         while httpx.get(f"{served.url}/readyz", trust_env=False).status_code != 503:
@@ -67,6 +70,10 @@ def test_sigterm_lets_a_stream_finish(program: Program, openai_server: FakeOpenA
         late = ask(served.url)
         assert (late.status_code, late.json()["error"]["code"], late.headers["retry-after"]) == (503, "stopping", "1")
         assert late.headers["connection"] == "close"
+        # So does whoever had just connected.
+        new.request("GET", "/readyz")
+        assert new.getresponse().status == 503
+        new.close()
         with pytest.raises(subprocess.TimeoutExpired):
             served.process.wait(0.5)
         gate.open()

@@ -1,17 +1,19 @@
 import asyncio
 import socket
 import time
-from contextlib import AsyncExitStack, aclosing
+from contextlib import AsyncExitStack, aclosing, nullcontext
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 
 from app.core.errors import ConfigError, StoreUnavailable
+from app.store import sessions
 from app.store.address import Address
 from app.store.database import Database
 from app.store.queries.overview import is_empty
 from app.store.sessions import MOST, MOST_READING
+from tests.fakes.relay import Relay
 
 
 async def opened(url: str, tmp_path: Path, **options) -> Database:
@@ -183,6 +185,22 @@ async def test_a_session_is_used_again_unless_its_connection_is_gone(database_ur
             await connection.execute(b"SELECT pg_terminate_backend(pg_backend_pid())")
     await database.ping()
     await database.close()
+
+
+@pytest.mark.parametrize("unused", [True, False])
+async def test_after_a_while_a_session_is_asked_whether_it_leads_anywhere(
+    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unused: bool
+) -> None:
+    # A firewall, or a server that was switched off, forgets a connection and tells nobody.
+    monkeypatch.setattr(sessions, "ASK_SECONDS", 0.0 if unused else 3600.0)
+    async with Relay(database_url) as relay:
+        database = await opened(relay.url, tmp_path)
+        await database.ping()
+        relay.forget()
+        with nullcontext() if unused else pytest.raises(StoreUnavailable):
+            await database.ping()
+        await database.ping()
+        await database.close()
 
 
 async def test_no_more_sessions_at_once_than_there_may_be(database_url: str, tmp_path: Path) -> None:

@@ -1,19 +1,16 @@
 import asyncio
 import subprocess
 import sys
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
-import sqlalchemy as sa
-from psycopg.conninfo import conninfo_to_dict
 
 from app.core.errors import ConfigError, InvalidRequest, NotFound
 from app.store import runs, suites
 from app.store.database import Database
 from app.store.runs import ResultRow
+from tests.fakes.relay import Relay
 from tests.store.samples import new_id
 from tests.store.test_suites import make_suite
 
@@ -35,9 +32,6 @@ async def main():
 
 asyncio.run(main())
 """
-
-# The last that a client says (postgresql.org/docs/current/protocol-message-formats.html).
-TERMINATE = b"X\0\0\0\4"
 
 
 async def start(database: Database, spec: dict | None = None) -> runs.RunRow:
@@ -127,40 +121,10 @@ async def test_a_run_has_one_owner_at_a_time(database: Database, run: runs.RunRo
     pytest.fail("the claim outlived its process")
 
 
-@asynccontextmanager
-async def late_to_hear(url: str) -> AsyncIterator[str]:
-    """The URL of a way to a server that hears of connections' ends only when the block is over."""
-    place = conninfo_to_dict(url)
-    async with AsyncExitStack() as stack:
-
-        async def passes(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            host, port = str(place["host"]), int(place.get("port") or 5432)
-            opening = (
-                asyncio.open_unix_connection(f"{host}/.s.PGSQL.{port}")
-                if host.startswith("/")
-                else asyncio.open_connection(host, port)
-            )
-            there, to_server = await opening
-            stack.callback(to_server.close)
-            stack.callback(writer.close)
-            answers = asyncio.create_task(pump(there, writer))
-            stack.callback(answers.cancel)
-            await pump(reader, to_server)
-
-        async def pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
-            while data := await source.read(65536):
-                sink.write(data.removesuffix(TERMINATE))
-
-        relay = await asyncio.start_server(passes, "127.0.0.1", 0)
-        stack.callback(relay.close)
-        port = relay.sockets[0].getsockname()[1]
-        yield sa.make_url(url).set(host="127.0.0.1", port=port, query={}).render_as_string(hide_password=False)
-
-
 async def test_a_run_is_free_as_soon_as_it_is_let_go(database: Database, run: runs.RunRow, database_url: str) -> None:
     """However late the server hears that the connection which held it is closed."""
-    async with late_to_hear(database_url) as url:
-        far = Database(url, Path())
+    async with Relay(database_url, hides_ends=True) as relay:
+        far = Database(relay.url, Path())
         await far.open()
         for _ in range(2):
             async with runs.claim(far, run.id):
