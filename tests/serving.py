@@ -115,9 +115,10 @@ async def proxies(database: Database, folder: Path) -> AsyncIterator[StartProxy]
 
 
 def read_config(folder: Path, config: Mapping[str, Any]) -> Config:
-    """A config as it would be read from a file; nothing is retried unless it says so: tests look at each failure."""
+    """A config as it would be read from a file. Unless it says so nothing is retried, for tests look at each failure,
+    and a router has all the time that a busy machine takes."""
     path = folder / "hullspeed.yaml"
-    routing = {"retries": 0, **config.get("routing", {})}
+    routing = {"retries": 0, "deadline": 30.0, **config.get("routing", {})}
     path.write_text(yaml.dump({**config, "routing": routing}, Dumper=yaml.CSafeDumper, sort_keys=False))
     return load_config(path)
 
