@@ -36,7 +36,7 @@ lint: install  ## Formatting, lint, types and import rules
 
 # Three workers on two cores: the tests wait for processes and sockets about as much as they compute.
 test: lint  ## Lint and the whole test suite
-	$(BIN)/pytest -n 3 --dist loadgroup
+	$(BIN)/pytest -n 3 --dist loadgroup -rs
 
 # LangChain and LlamaIndex ask for older versions of packages that Hullspeed uses: they get an environment of their own.
 test-clients: install  ## Run the snippets of docs/frameworks.md with LangChain and LlamaIndex
