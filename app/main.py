@@ -42,7 +42,8 @@ from app.core.types import Call
 from app.core.watch import stamp
 from app.core.workers import METRICS, Line
 from app.gateway.admission import Admission
-from app.gateway.catalog import ENDPOINTS, Catalog, catalog_from_config, catalog_from_environment
+from app.gateway.catalog import ENDPOINTS, Catalog
+from app.gateway.configured import catalog_from_config, catalog_from_environment
 from app.gateway.decide import Decider, RouterEntry
 from app.gateway.dialects.base import Dialect
 from app.gateway.dialects.chat import Chat

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from app.core.config import load_config
-from app.gateway.catalog import catalog_from_config
+from app.gateway.configured import catalog_from_config
 from routers import Candidate, Query, Router, registry
 from tests.cli.program import Program
 from tests.cli.test_bench import write_files

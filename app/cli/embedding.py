@@ -66,7 +66,7 @@ def embedded(suite: Suite, text: str | None, settings: Settings) -> tuple[Suite,
 
     from app.core.config import Config, load_config
     from app.core.errors import ConfigError, HullspeedError
-    from app.gateway.catalog import catalog_from_config, catalog_from_environment
+    from app.gateway.configured import catalog_from_config, catalog_from_environment
     from app.gateway.direct import DirectUpstream
     from app.gateway.entries import build_embedder
     from app.gateway.health import Fleet, HealthRules

@@ -50,7 +50,7 @@ def off_policy(
     from app.core.config import load_config
     from app.core.errors import ConfigError
     from app.core.settings import load_settings
-    from app.gateway.catalog import catalog_from_config
+    from app.gateway.configured import catalog_from_config
     from app.store.queries.calls import CallFilter
 
     now = datetime.now(UTC)

@@ -10,7 +10,7 @@ import pytest
 from app.core.config import load_config
 from app.core.errors import ConfigError
 from app.core.settings import Settings, load_settings, unknown_variables
-from app.gateway.catalog import catalog_from_config, catalog_from_environment
+from app.gateway.configured import catalog_from_config, catalog_from_environment
 from app.gateway.entries import build_entries, build_rules
 from app.main import Proxy
 

@@ -8,7 +8,7 @@ import pytest
 
 from app.core.config import load_config
 from app.core.errors import ConfigError
-from app.gateway.catalog import catalog_from_config
+from app.gateway.configured import catalog_from_config
 
 
 def write(folder: Path, text: str, name: str = "config.yaml") -> Path:

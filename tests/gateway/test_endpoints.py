@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
-from app.gateway.catalog import CHAT, catalog_from_environment, resolve
+from app.gateway.catalog import CHAT
+from app.gateway.configured import catalog_from_environment
 from app.gateway.pricing import Listing
+from app.gateway.providers import resolve
 
 RESPONSES, MESSAGES, EMBEDDINGS = "/v1/responses", "/v1/messages", "/v1/embeddings"
 

@@ -10,7 +10,7 @@ import yaml
 
 from app.core.config import load_config
 from app.core.errors import ModelNotFound
-from app.gateway.catalog import catalog_from_config
+from app.gateway.configured import catalog_from_config
 from app.gateway.decide import Decider
 from app.gateway.entries import build_entries, build_rules
 from app.gateway.health import Fleet, HealthRules

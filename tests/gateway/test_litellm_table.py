@@ -6,9 +6,9 @@ import os
 
 import pytest
 
-from app.gateway.catalog import OPENAI_SPEAKING
 from app.gateway.direct import DirectUpstream
 from app.gateway.litellm import LitellmUpstream
+from app.gateway.providers import OPENAI_SPEAKING
 
 pytestmark = pytest.mark.xdist_group("litellm")  # its import takes seconds and much memory: once is enough
 
