@@ -73,6 +73,7 @@ def test_report_page(browser: Browser, page_file: Path, width: int, scheme: str)
     assert page.locator("details.loss pre").first.is_visible()
     overflow = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
     assert overflow <= 0, f"opened, the page is {overflow} px wider than the window"
+    assert chromium.barriers(page) == []
     cut = page.evaluate(OUTSIDE)
     assert cut == [], "labels that stand outside their plot"
     page.get_by_text("linear", exact=True).click()

@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 import yaml
-from axe_playwright_python.base import AXE_SCRIPT
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, expect
 
 from app.store import migrate
@@ -31,14 +30,6 @@ behind all else: four seconds become a minute where every core is wanted."""
 LOOKS = [(390, "light"), (1440, "dark")]
 """Widths and colour schemes that every page is looked at in. Each width and each scheme, not each with each: the style
 lays out by the width alone and colours by the scheme alone, which `test_style` holds it to."""
-ALIKE = [["tbody > tr:nth-child(n + 9)"], [".lines > li:nth-child(n + 9)"]]
-"""What axe-core passes over: rows of long lists after the first eight, which the same template makes. Contrasts take
-it most of its time, text by text."""
-SERIOUS = """(alike) => axe.run({exclude: alike}, {resultTypes: ["violations"], iframes: false})
-  .then(({violations}) => violations
-    .filter(({impact}) => ["serious", "critical"].includes(impact))
-    .map(({id, help, nodes}) => `${id}: ${help}: ${nodes.slice(0, 3).map(({html}) => html).join(" ")}`))"""
-"""A frame is not asked: a report's is shut off from its page, and the console complains of whoever writes to it."""
 KEY, ADMIN = "hs-test-key-5f1c2a9d7e", "hs-admin-key-b27e90aa41"
 
 
@@ -88,9 +79,7 @@ class Visitor:
         """As `is_quiet`, and axe-core finds nothing serious; that takes a second on a long page, so each state of a
         page is checked once."""
         self.is_quiet()
-        if not self.page.evaluate("Boolean(window.axe)"):
-            self.page.evaluate(AXE_SCRIPT)
-        assert self.page.evaluate(SERIOUS, ALIKE) == []
+        assert chromium.barriers(self.page) == []
 
 
 @pytest.fixture(scope="package")
